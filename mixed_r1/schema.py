@@ -1,0 +1,136 @@
+"""The one row type of the project: a prompt, its images, and a gold answer that a verifier can check."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Literal, TypeAlias, get_args
+
+from mixed_r1_kernels.reason import Reason
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+__all__ = ["FRAMES", "LETTERS", "TASKS", "Box", "Frame", "Reason", "Sample", "Task"]
+
+Task: TypeAlias = Literal["yes_no", "multiple_choice", "chart", "math", "grounding", "open_ended"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+Frame: TypeAlias = Literal["pixels", "norm1000", "norm1"]
+FRAMES: tuple[Frame, ...] = get_args(Frame)
+
+Box: TypeAlias = tuple[float, float, float, float]
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class Sample(BaseModel):
+    """One row of a mixed data set.
+
+    ``images`` holds file paths, encoded bytes or PIL images, in the order in which the prompt shows them.
+    ``answer`` depends on ``task``:
+
+    =================  ==================================================================
+    yes_no             ``"yes"`` or ``"no"`` (``True``/``False`` are read as such)
+    multiple_choice    the letter of one of ``options``: ``"A"`` is the first
+    chart              text, a number, or a list of them
+    math               text or a number
+    grounding          boxes ``[[x1, y1, x2, y2], ...]`` (a single box may be given flat) in ``frame``
+    open_ended         the reference text
+    =================  ==================================================================
+
+    Boxes are corners (x1 < x2, y1 < y2) in pixels of the original image unless ``frame`` says otherwise.
+    ``image_size`` is (width, height) in pixels of the image the boxes refer to; ``resized_size`` is that image as the
+    model sees it. ``reward`` overrides fields of RewardConfig for this row.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    id: str = Field(min_length=1)
+    task: Task
+    question: str = ""
+    messages: tuple[dict[str, Any], ...] | None = None
+    images: tuple[Any, ...] = ()
+    answer: Any
+    options: tuple[str, ...] | None = None
+    source: str = "unknown"
+    frame: Frame = "pixels"
+    image_size: tuple[int, int] | None = None
+    resized_size: tuple[int, int] | None = None
+    difficulty: float | None = None
+    reward: dict[str, Any] | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("images", mode="before")
+    @classmethod
+    def _images_is_a_list(cls, value: Any) -> Any:
+        if isinstance(value, (str, bytes)):
+            raise ValueError("must be a list of paths, bytes or PIL images, got a single one")
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Sample:
+        if not self.question and not self.messages:
+            raise ValueError("question must not be empty where messages are absent")
+        if self.task == "multiple_choice" and not self.options:
+            raise ValueError("options must list at least one choice for task multiple_choice")
+        if self.options is not None and len(self.options) > len(LETTERS):
+            raise ValueError(f"options must have at most {len(LETTERS)} entries, got {len(self.options)}")
+        if self.image_size is not None and min(self.image_size) < 1:
+            raise ValueError(f"image_size must be positive, got {self.image_size}")
+        answer = _checked_answer(self.task, self.answer, self.options)
+        object.__setattr__(self, "answer", answer)
+        return self
+
+
+def _checked_answer(task: Task, answer: Any, options: tuple[str, ...] | None) -> Any:
+    if task == "yes_no":
+        if isinstance(answer, bool):
+            return "yes" if answer else "no"
+        if isinstance(answer, str) and answer.strip().lower() in ("yes", "no"):
+            return answer.strip().lower()
+        raise ValueError(f"answer must be 'yes' or 'no' for task yes_no, got {answer!r}")
+    if task == "multiple_choice":
+        letters = LETTERS[: len(options or ())]
+        if isinstance(answer, str) and re.fullmatch(r"[A-Za-z]", answer.strip()):
+            letter = answer.strip().upper()
+            if letter in letters:
+                return letter
+        raise ValueError(f"answer must be one of the letters {letters!r} for task multiple_choice, got {answer!r}")
+    if task == "grounding":
+        return _checked_boxes(answer)
+    if task == "chart" and isinstance(answer, (list, tuple)):
+        if not answer:
+            raise ValueError("answer must not be an empty list for task chart")
+        return tuple(_checked_scalar(task, item) for item in answer)
+    if task in ("chart", "math"):
+        return _checked_scalar(task, answer)
+    if not isinstance(answer, str) or not answer.strip():
+        raise ValueError(f"answer must be a non-empty text for task {task}, got {answer!r}")
+    return answer
+
+
+def _checked_scalar(task: Task, answer: Any) -> str:
+    if isinstance(answer, bool) or not isinstance(answer, (str, int, float)) or not str(answer).strip():
+        raise ValueError(f"answer must be a text or a number for task {task}, got {answer!r}")
+    if isinstance(answer, float) and not math.isfinite(answer):
+        raise ValueError(f"answer must be finite for task {task}, got {answer!r}")
+    return str(answer)
+
+
+def _checked_boxes(answer: Any) -> tuple[Box, ...]:
+    boxes = answer
+    if isinstance(answer, (list, tuple)) and len(answer) == 4 and not isinstance(answer[0], (list, tuple)):
+        boxes = (answer,)
+    if not isinstance(boxes, (list, tuple)) or not boxes:
+        raise ValueError(f"answer must be a non-empty list of boxes [x1, y1, x2, y2] for task grounding, got {answer!r}")
+    checked: list[Box] = []
+    for box in boxes:
+        numbers = isinstance(box, (list, tuple)) and all(
+            isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in box
+        )
+        if not numbers or len(box) != 4:
+            raise ValueError(f"answer must hold boxes of four finite numbers [x1, y1, x2, y2], got {box!r}")
+        x1, y1, x2, y2 = (float(v) for v in box)
+        if not (x1 < x2 and y1 < y2):
+            raise ValueError(f"answer must hold boxes with x1 < x2 and y1 < y2, got {box!r}")
+        checked.append((x1, y1, x2, y2))
+    return tuple(checked)
