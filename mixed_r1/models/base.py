@@ -25,6 +25,7 @@ class Prompt:
     pixel_inputs: dict[str, Tensor]  # what the vision tower takes, all images of the prompt in order; {} for text
     image_sizes: tuple[tuple[int, int], ...] = ()  # (width, height) of the originals, pixels
     model_image_sizes: tuple[tuple[int, int], ...] = ()  # (width, height) as the model sees them, pixels
+    num_image_tokens: int = 0  # image placeholders in input_ids; rows that image_features() returns for this prompt
 
     def __len__(self) -> int:
         return int(self.input_ids.numel())
@@ -34,6 +35,7 @@ class ModelAdapter(Protocol):
     """A vision-language model with its tokenizer and image processor."""
 
     family: str
+    box_frame: str  # the frame of boxes this family speaks, in RewardConfig's terms: "resized" or "norm1000"
     model: Any  # transformers PreTrainedModel, ...ForConditionalGeneration
     tokenizer: Any
     image_processor: Any
