@@ -1,0 +1,10 @@
+// mixed_r1_kernels._native: the nanobind module. Each op binds itself in csrc/numpy_<op>.cpp (bind_<op>); this file
+// only lists them.
+#include <nanobind/nanobind.h>
+
+#include "core/dispatch.h"
+
+NB_MODULE(_native, m) {
+  m.def("isa", [] { return mixed_r1::isa_name(mixed_r1::active_isa()); }, "The instruction set in use.");
+  m.def("detected_isa", [] { return mixed_r1::isa_name(mixed_r1::detected_isa()); }, "The best one this machine has.");
+}
