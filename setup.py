@@ -1,8 +1,8 @@
 """Compiled modules only; everything else is in pyproject.toml.
 
-``mixed_r1_kernels._native`` (nanobind) is always built and needs neither torch nor CMake. Its sources are found by
-name, every csrc/core/*.cpp and csrc/numpy_*.cpp, so a new op changes nothing here. A source whose name ends in an
-instruction set gets that set's flags. MIXED_R1_BUILD_JOBS=N runs N compilers at once (default: one per core).
+``mixed_r1_kernels._native`` (nanobind) is always built and needs neither torch nor CMake. Its sources are found
+by name, every csrc/core/*.cpp and csrc/numpy_*.cpp, so a new op changes nothing here. A source whose name ends in
+an instruction set gets that set's flags. MIXED_R1_BUILD_JOBS=N runs N compilers at once (default: one per core).
 """
 
 from __future__ import annotations
