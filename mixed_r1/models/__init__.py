@@ -1,0 +1,16 @@
+"""Vision-language models behind one protocol: Qwen2.5-VL, Qwen2-VL and InternVL."""
+
+from mixed_r1.models.adapter import VisionLanguageAdapter
+from mixed_r1.models.base import ModelAdapter, Prompt
+from mixed_r1.models.load import FAMILIES, RemoteCodeError, load_adapter
+from mixed_r1.models.tiny import tiny_adapter
+
+__all__ = [
+    "FAMILIES",
+    "ModelAdapter",
+    "Prompt",
+    "RemoteCodeError",
+    "VisionLanguageAdapter",
+    "load_adapter",
+    "tiny_adapter",
+]

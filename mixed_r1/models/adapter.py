@@ -1,0 +1,228 @@
+"""What the model families share: prompt assembly, the language model on embeddings, saving."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
+
+from mixed_r1.images import open_image
+from mixed_r1.models.base import Prompt
+from mixed_r1.models.chat import chat_messages
+from mixed_r1.schema import Box, Sample
+
+__all__ = ["VisionLanguageAdapter"]
+
+# Per image: the token ids that stand for it in the prompt, and (width, height) in pixels as the model sees it.
+ProcessedImages = tuple[dict[str, Tensor], list[list[int]], list[tuple[int, int]]]
+
+
+class VisionLanguageAdapter(ABC):
+    """A transformers ``...ForConditionalGeneration`` whose ``model.model`` has a vision tower and a ``language_model``.
+
+    A family adds how its images become tokens, its positions, and the coordinates its boxes are written in.
+    ``hidden_states`` runs the language model on embeddings, so that image features computed once serve the prefill, every
+    completion of a group, and (with a frozen tower) the training step.
+    """
+
+    family: str
+    normalized_boxes: bool = (
+        True  # boxes as 0..1000 of each side; False: pixels of the image as the model sees it
+    )
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        image_processor: Any,
+        *,
+        family: str,
+        system_prompt: str | None = None,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor
+        self.family = family
+        self.system_prompt = system_prompt
+        # Kept apart from self.model, which training may wrap (LoRA); wrapping replaces submodules in place.
+        self.core = model.model
+        self.image_token_id: int = model.config.image_token_id
+        self._flex = False
+        self.banned_tokens = tuple(sorted({token for token in self._vision_tokens() if token is not None}))
+        self.stop_tokens = tuple(sorted(_stop_tokens(model, tokenizer)))
+
+    @abstractmethod
+    def _vision_tokens(self) -> Sequence[int | None]:
+        """Every token id that only the prompt may hold."""
+
+    @abstractmethod
+    def _process_images(self, images: list[Image.Image]) -> ProcessedImages:
+        """One image-processor call for all images of a prompt."""
+
+    @abstractmethod
+    def _prompt_positions(self, input_ids: Tensor, pixel_inputs: dict[str, Tensor]) -> Tensor:
+        """Position ids [A, P] of a prompt with ``input_ids`` [P]."""
+
+    @abstractmethod
+    def _vision_features(self, pixel_inputs: dict[str, Tensor]) -> Tensor:
+        """Vision tower and projector: [image tokens, d]."""
+
+    @abstractmethod
+    def vision_parameters(self) -> list[torch.nn.Parameter]: ...
+
+    @abstractmethod
+    def projector_parameters(self) -> list[torch.nn.Parameter]: ...
+
+    @property
+    def device(self) -> torch.device:
+        return self.core.get_input_embeddings().weight.device
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The LM head [V, d]."""
+        return self.model.get_output_embeddings().weight
+
+    def encode(self, sample: Sample) -> Prompt:
+        """Chat template, tokenizer and image processor; image placeholders expanded to one token per feature.
+
+        Raises:
+            ImageError: an image that cannot be read.
+            ValueError: messages that cannot be rendered, or text that holds an image or video placeholder.
+        """
+        images = [open_image(source) for source in sample.images]
+        pixel_inputs, runs, model_sizes = self._process_images(images) if images else ({}, [], [])
+        text = self.tokenizer.apply_chat_template(
+            chat_messages(sample, self.system_prompt), tokenize=False, add_generation_prompt=True
+        )
+        token_ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        input_ids = torch.tensor(self._expanded(token_ids, runs), dtype=torch.int64)
+        position_ids = self._prompt_positions(input_ids, pixel_inputs)
+        return Prompt(
+            input_ids=input_ids,
+            position_ids=position_ids,
+            next_position=int(position_ids.max()) + 1,
+            pixel_inputs=pixel_inputs,
+            image_sizes=tuple(image.size for image in images),
+            model_image_sizes=tuple(model_sizes),
+        )
+
+    def _expanded(self, token_ids: list[int], runs: list[list[int]]) -> list[int]:
+        """Replace the i-th placeholder by ``runs[i]``; equal to expanding the text, as added tokens split it."""
+        if token_ids.count(self.image_token_id) != len(runs):
+            placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+            found = token_ids.count(self.image_token_id)
+            raise ValueError(
+                f"sample must have one image placeholder per image, got {found} for {len(runs)} images; "
+                f"its text must not hold {placeholder}, and the chat template must render images"
+            )
+        remaining = iter(runs)
+        expanded: list[int] = []
+        for token in token_ids:
+            expanded.extend(next(remaining) if token == self.image_token_id else [token])
+        return expanded
+
+    def positions(self, prompt: Prompt, completion_lengths: Sequence[int]) -> Tensor:
+        """Position ids [A, P + sum(lengths)] of ``[prompt | c1 | ... | cG]``; each completion restarts at next_position."""
+        axes = prompt.position_ids.shape[0]
+        restarts = [torch.arange(length) + prompt.next_position for length in completion_lengths]
+        return torch.cat([prompt.position_ids, *(restart.expand(axes, -1) for restart in restarts)], dim=1)
+
+    def image_features(self, prompts: Sequence[Prompt]) -> Tensor | None:
+        """Vision tower and projector on all images of ``prompts``, in order: [image tokens, d], or None without images.
+
+        Gradients flow into whatever part of the tower and projector requires them.
+        """
+        inputs = [prompt.pixel_inputs for prompt in prompts if prompt.pixel_inputs]
+        if not inputs:
+            return None
+        joined = {name: torch.cat([one[name] for one in inputs]).to(self.device) for name in inputs[0]}
+        return self._vision_features(joined)
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        *,
+        position_ids: Tensor,
+        attention_mask: Any,
+        image_features: Tensor | None = None,
+        cache: Any = None,
+    ) -> Tensor:
+        """Last hidden states [B, T, d], after the final norm, of ``input_ids`` [B, T] at ``position_ids`` [A, B, T].
+
+        ``attention_mask``: bool [B, 1, T, L] (True = attend; L counts the cached tokens too), a FlexAttention ``BlockMask``,
+        or None for causal rows without padding. ``image_features`` [image tokens, d] replace the placeholders, row by row.
+        ``cache`` (a transformers ``DynamicCache``) is read and extended.
+
+        Raises:
+            ValueError: ``image_features`` has not exactly one row per image placeholder.
+        """
+        embeddings = self.core.get_input_embeddings()(input_ids)
+        # A single decoded token is never an image (banned_tokens), so decoding is spared the check.
+        if image_features is not None or input_ids.shape[1] > 1:
+            embeddings = self._with_images(input_ids, embeddings, image_features)
+        self._set_attention(isinstance(attention_mask, BlockMask))
+        output = self.core.language_model(
+            inputs_embeds=embeddings,
+            position_ids=position_ids if position_ids.shape[0] > 1 else position_ids[0],
+            attention_mask=attention_mask,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return output.last_hidden_state
+
+    def _with_images(self, input_ids: Tensor, embeddings: Tensor, image_features: Tensor | None) -> Tensor:
+        is_image = input_ids == self.image_token_id
+        expected = int(is_image.sum())
+        found = 0 if image_features is None else image_features.shape[0]
+        if expected != found:
+            raise ValueError(
+                f"image_features must have one row per image token, got {found} for {expected} tokens"
+            )
+        if image_features is None:
+            return embeddings
+        return embeddings.masked_scatter(is_image.unsqueeze(-1), image_features.to(embeddings.dtype))
+
+    def _set_attention(self, flex: bool) -> None:
+        if flex != self._flex:
+            self.core.language_model.set_attn_implementation("flex_attention" if flex else "sdpa")
+            self._flex = flex
+
+    def to_model_box(self, box: Box, image_size: tuple[int, int], model_image_size: tuple[int, int]) -> Box:
+        """Original pixels -> the coordinates this family speaks (see ``normalized_boxes``), unrounded."""
+        return _scaled(box, image_size, (1000, 1000) if self.normalized_boxes else model_image_size)
+
+    def from_model_box(self, box: Box, image_size: tuple[int, int], model_image_size: tuple[int, int]) -> Box:
+        """The inverse of ``to_model_box``."""
+        return _scaled(box, (1000, 1000) if self.normalized_boxes else model_image_size, image_size)
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        state_dict: dict[str, Tensor] | None = None,
+        max_shard_size: str = "5GB",
+    ) -> None:
+        """Write model, tokenizer (with its chat template) and image processor as a Hugging Face directory.
+
+        ``state_dict`` replaces the model's own where an engine has gathered a sharded one.
+        """
+        self.model.save_pretrained(path, state_dict=state_dict, max_shard_size=max_shard_size)
+        self.tokenizer.save_pretrained(path)
+        self.image_processor.save_pretrained(path)
+
+
+def _scaled(box: Box, source: tuple[int, int], target: tuple[int, int]) -> Box:
+    x, y = target[0] / source[0], target[1] / source[1]
+    return (box[0] * x, box[1] * y, box[2] * x, box[3] * y)
+
+
+def _stop_tokens(model: Any, tokenizer: Any) -> set[int]:
+    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ids = configured if isinstance(configured, (list, tuple)) else [configured]
+    return {int(token) for token in (*ids, tokenizer.eos_token_id) if token is not None}

@@ -1,0 +1,58 @@
+"""InternVL (the Hugging Face layout of InternVL 2.5, 3 and 3.5): dynamic tiling, plain positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
+
+from mixed_r1.models.adapter import ProcessedImages, VisionLanguageAdapter
+
+__all__ = ["InternVLAdapter"]
+
+
+class InternVLAdapter(VisionLanguageAdapter):
+    """Tokens of an image: ``<img>``, image_seq_length tokens per tile, ``</img>``; the last of several tiles is a thumbnail."""
+
+    def _vision_tokens(self) -> Sequence[int | None]:
+        tokens = self.tokenizer
+        vocabulary = tokens.get_vocab()
+        named = [tokens.start_image_token, tokens.end_image_token, tokens.video_token]
+        return [self.image_token_id, *(vocabulary.get(token) for token in named)]
+
+    def _process_images(self, images: list[Image.Image]) -> ProcessedImages:
+        # The published image-processor files say crop_to_patches=false; the model's own Processor turns it on.
+        outputs = self.image_processor(images=images, crop_to_patches=True, return_tensors="pt")
+        counts, pixel_values = outputs["num_patches"].tolist(), outputs["pixel_values"]
+        assert sum(counts) == pixel_values.shape[0], "the image processor must count every tile it returns"
+        start, end = self.tokenizer.start_image_token_id, self.tokenizer.end_image_token_id
+        per_tile = self.model.config.image_seq_length
+        runs = [[start, *[self.image_token_id] * (per_tile * count), end] for count in counts]
+        return {"pixel_values": pixel_values}, runs, [self._canvas(image.size) for image in images]
+
+    def _canvas(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) of the tiled image."""
+        processor = self.image_processor
+        tile = (processor.size["height"], processor.size["width"])
+        columns, rows = 1, 1
+        if processor.max_patches > 1:
+            columns, rows = get_optimal_tiled_canvas(
+                (size[1], size[0]), tile, processor.min_patches, processor.max_patches
+            )
+        return (columns * tile[1], rows * tile[0])
+
+    def _prompt_positions(self, input_ids: Tensor, pixel_inputs: dict[str, Tensor]) -> Tensor:
+        return torch.arange(input_ids.numel())[None]
+
+    def _vision_features(self, pixel_inputs: dict[str, Tensor]) -> Tensor:
+        features = self.core.get_image_features(pixel_inputs["pixel_values"], return_dict=True)
+        return features.pooler_output.flatten(0, 1)
+
+    def vision_parameters(self) -> list[torch.nn.Parameter]:
+        return list(self.core.vision_tower.parameters())
+
+    def projector_parameters(self) -> list[torch.nn.Parameter]:
+        return list(self.core.multi_modal_projector.parameters())

@@ -1,0 +1,120 @@
+"""Loading a checkpoint: the family by ``model_type``, native classes, remote code refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from transformers.utils import cached_file
+
+from mixed_r1.models.adapter import VisionLanguageAdapter
+from mixed_r1.models.internvl import InternVLAdapter
+from mixed_r1.models.qwen2_5_vl import QwenVLAdapter
+
+__all__ = ["FAMILIES", "RemoteCodeError", "load_adapter"]
+
+FAMILIES: dict[str, type[VisionLanguageAdapter]] = {
+    "qwen2_5_vl": QwenVLAdapter,
+    "qwen2_vl": QwenVLAdapter,
+    "internvl": InternVLAdapter,
+}
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_CODE_FILES = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
+
+
+class RemoteCodeError(ValueError):
+    """A checkpoint that brings its own Python code, which was not allowed to run."""
+
+
+def load_adapter(
+    path: str | os.PathLike[str],
+    *,
+    dtype: str | torch.dtype,
+    device: str | torch.device = "cpu",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    system_prompt: str | None = None,
+    image_options: Mapping[str, Any] | None = None,
+) -> VisionLanguageAdapter:
+    """Load a Hugging Face checkpoint (a directory, or a repository name) of a supported family.
+
+    ``image_options`` override fields of the image processor: ``{"size": {"shortest_edge": 3136, "longest_edge": 1003520}}``
+    bounds the pixels of a Qwen image, ``{"max_patches": 6}`` the tiles of an InternVL one. Images are resized by Pillow
+    whether torchvision is installed or not, so a run does not depend on what else is. Attention is SDPA.
+
+    Raises:
+        ValueError: no ``config.json``, an unsupported ``model_type`` or ``dtype``.
+        RemoteCodeError: the checkpoint names Python code of its own (``auto_map``) and ``trust_remote_code`` is not set, or
+            it is without ``revision`` being a full commit hash.
+    """
+    name = os.fspath(path)
+    model_type = _read_json(name, "config.json", revision).get("model_type")
+    if model_type not in FAMILIES:
+        raise ValueError(f"path must hold a model_type of {sorted(FAMILIES)}, got {model_type!r} in {name}")
+    source: dict[str, Any] = {
+        "revision": revision or "main",
+        "trust_remote_code": _remote_code_allowed(name, revision, trust_remote_code),
+    }
+    model = AutoModelForImageTextToText.from_pretrained(
+        name, dtype=_checked_dtype(dtype), attn_implementation="sdpa", **source
+    )
+    tokenizer = AutoTokenizer.from_pretrained(name, **source)
+    # Checkpoints written before transformers 4.50 keep the template that knows images in a file of its own.
+    tokenizer.chat_template = _read_json(name, "chat_template.json", revision).get(
+        "chat_template", tokenizer.chat_template
+    )
+    image_processor = AutoImageProcessor.from_pretrained(
+        name, backend="pil", **source, **(image_options or {})
+    )
+    return FAMILIES[model_type](
+        model.to(device), tokenizer, image_processor, family=model_type, system_prompt=system_prompt
+    )
+
+
+def _read_json(name: str, file: str, revision: str | None) -> dict[str, Any]:
+    """The JSON file of a checkpoint, {} where it has none."""
+    found = cached_file(
+        name,
+        file,
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_gated_repo=True,
+    )
+    if found is None:
+        if file == "config.json":
+            raise ValueError(f"path must be a Hugging Face checkpoint, got {name} without config.json")
+        return {}
+    content = json.loads(Path(found).read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}
+
+
+def _remote_code_allowed(name: str, revision: str | None, trust_remote_code: bool) -> bool:
+    """False where the checkpoint brings no code; True where it does and was allowed to; else RemoteCodeError."""
+    naming = [file for file in _CODE_FILES if "auto_map" in _read_json(name, file, revision)]
+    if not naming:
+        return False
+    if not trust_remote_code:
+        raise RemoteCodeError(
+            f"path must be a checkpoint without code of its own, got auto_map in {', '.join(naming)} of {name}; "
+            "use a checkpoint in the native layout, or read the code, then set trust_remote_code and pin revision"
+        )
+    if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise RemoteCodeError(
+            f"revision must be a full commit hash where remote code is trusted, got {revision!r}"
+        )
+    return True
+
+
+def _checked_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype must be one of {sorted(_DTYPES)}, got {dtype!r}")
+    return _DTYPES[dtype]

@@ -1,0 +1,64 @@
+"""Qwen2.5-VL and Qwen2-VL: M-RoPE positions, one run of image tokens per smart-resized image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mixed_r1.models.adapter import ProcessedImages, VisionLanguageAdapter
+
+__all__ = ["QwenVLAdapter"]
+
+
+class QwenVLAdapter(VisionLanguageAdapter):
+    """Image tokens of an image: grid height x grid width / merge_size^2, between vision start and end tokens."""
+
+    def __init__(self, model: Any, tokenizer: Any, image_processor: Any, **options: Any) -> None:
+        super().__init__(model, tokenizer, image_processor, **options)
+        self.normalized_boxes = self.family != "qwen2_5_vl"
+
+    def _vision_tokens(self) -> Sequence[int | None]:
+        config = self.model.config
+        ids = [
+            config.image_token_id,
+            config.video_token_id,
+            config.vision_start_token_id,
+            config.vision_end_token_id,
+        ]
+        return [*ids, self.tokenizer.get_vocab().get("<|vision_pad|>")]
+
+    def _process_images(self, images: list[Image.Image]) -> ProcessedImages:
+        outputs = self.image_processor(images=images, return_tensors="pt")
+        patch, merge = self.image_processor.patch_size, self.image_processor.merge_size
+        grids = outputs["image_grid_thw"].tolist()
+        runs = [[self.image_token_id] * (t * h * w // merge**2) for t, h, w in grids]
+        sizes = [(w * patch, h * patch) for _, h, w in grids]
+        return {name: outputs[name] for name in ("pixel_values", "image_grid_thw")}, runs, sizes
+
+    def _prompt_positions(self, input_ids: Tensor, pixel_inputs: dict[str, Tensor]) -> Tensor:
+        if not pixel_inputs:
+            return torch.arange(input_ids.numel()).expand(3, -1)
+        position_ids, _ = self.core.get_rope_index(
+            input_ids[None],
+            mm_token_type_ids=(input_ids == self.image_token_id)[None].int(),
+            image_grid_thw=pixel_inputs["image_grid_thw"],
+        )
+        return position_ids[:, 0]
+
+    def _vision_features(self, pixel_inputs: dict[str, Tensor]) -> Tensor:
+        features = self.core.get_image_features(
+            pixel_inputs["pixel_values"], pixel_inputs["image_grid_thw"], return_dict=True
+        )
+        return torch.cat(list(features.pooler_output))
+
+    def vision_parameters(self) -> list[torch.nn.Parameter]:
+        """The tower without its merger, which is the projector."""
+        projector = {id(parameter) for parameter in self.projector_parameters()}
+        return [parameter for parameter in self.core.visual.parameters() if id(parameter) not in projector]
+
+    def projector_parameters(self) -> list[torch.nn.Parameter]:
+        return list(self.core.visual.merger.parameters())
