@@ -19,16 +19,16 @@ from mixed_r1.schema import Box, Sample
 
 __all__ = ["VisionLanguageAdapter"]
 
-# Per image: the token ids that stand for it in the prompt, and (width, height) in pixels as the model sees it.
+# Vision tower inputs; per image, the token ids that stand for it and its size as the model sees it.
 ProcessedImages = tuple[dict[str, Tensor], list[list[int]], list[tuple[int, int]]]
 
 
 class VisionLanguageAdapter(ABC):
-    """A transformers ``...ForConditionalGeneration`` whose ``model.model`` has a vision tower and a ``language_model``.
+    """A ``...ForConditionalGeneration`` of transformers, its tokenizer and its image processor.
 
     A family adds how its images become tokens, its positions, and the coordinates its boxes are written in.
-    ``hidden_states`` runs the language model on embeddings, so that image features computed once serve the prefill, every
-    completion of a group, and (with a frozen tower) the training step.
+    ``hidden_states`` runs the language model on embeddings, so that image features computed once serve the
+    prefill, every completion of a group, and (with a frozen tower) the training step.
     """
 
     family: str
@@ -113,7 +113,7 @@ class VisionLanguageAdapter(ABC):
         )
 
     def _expanded(self, token_ids: list[int], runs: list[list[int]]) -> list[int]:
-        """Replace the i-th placeholder by ``runs[i]``; equal to expanding the text, as added tokens split it."""
+        """Replace the i-th placeholder by ``runs[i]``, as expanding the text would: added tokens split it."""
         if token_ids.count(self.image_token_id) != len(runs):
             placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
             found = token_ids.count(self.image_token_id)
@@ -128,13 +128,16 @@ class VisionLanguageAdapter(ABC):
         return expanded
 
     def positions(self, prompt: Prompt, completion_lengths: Sequence[int]) -> Tensor:
-        """Position ids [A, P + sum(lengths)] of ``[prompt | c1 | ... | cG]``; each completion restarts at next_position."""
+        """Position ids [A, P + sum(lengths)] of ``[prompt | c1 | ... | cG]``, int64.
+
+        Every completion counts up from ``prompt.next_position`` on each axis.
+        """
         axes = prompt.position_ids.shape[0]
         restarts = [torch.arange(length) + prompt.next_position for length in completion_lengths]
         return torch.cat([prompt.position_ids, *(restart.expand(axes, -1) for restart in restarts)], dim=1)
 
     def image_features(self, prompts: Sequence[Prompt]) -> Tensor | None:
-        """Vision tower and projector on all images of ``prompts``, in order: [image tokens, d], or None without images.
+        """Vision tower and projector on the images of ``prompts``, in order: [image tokens, d]; None without.
 
         Gradients flow into whatever part of the tower and projector requires them.
         """
@@ -153,11 +156,12 @@ class VisionLanguageAdapter(ABC):
         image_features: Tensor | None = None,
         cache: Any = None,
     ) -> Tensor:
-        """Last hidden states [B, T, d], after the final norm, of ``input_ids`` [B, T] at ``position_ids`` [A, B, T].
+        """Last hidden states [B, T, d], after the final norm, of ``input_ids`` [B, T].
 
-        ``attention_mask``: bool [B, 1, T, L] (True = attend; L counts the cached tokens too), a FlexAttention ``BlockMask``,
-        or None for causal rows without padding. ``image_features`` [image tokens, d] replace the placeholders, row by row.
-        ``cache`` (a transformers ``DynamicCache``) is read and extended.
+        ``position_ids`` is [A, B, T]. ``attention_mask``: bool [B, 1, T, L] (True = attend; L counts the
+        cached tokens too), a FlexAttention ``BlockMask``, or None for causal rows without padding.
+        ``image_features`` [image tokens, d] replace the placeholders, row by row. ``cache`` (a transformers
+        ``DynamicCache``) is read and extended.
 
         Raises:
             ValueError: ``image_features`` has not exactly one row per image placeholder.

@@ -1,6 +1,7 @@
 """What the trainer needs of a model family. One file per family implements it; nothing else knows a model.
 
-Shapes: B rows, T tokens, P prompt tokens, A position axes (3 for M-RoPE: time, height, width; 1 elsewhere), d hidden, V vocab.
+Shapes: B rows, T tokens, P prompt tokens, A position axes (3 for M-RoPE: time, height, width; 1 elsewhere),
+d hidden, V vocab.
 """
 
 from __future__ import annotations
@@ -49,15 +50,18 @@ class ModelAdapter(Protocol):
     stop_tokens: tuple[int, ...]  # end a completion; the stop token is its last token
 
     def encode(self, sample: Sample) -> Prompt:
-        """Chat template + tokenizer + image processor. Raises ImageError or ValueError for a row it cannot encode."""
+        """Chat template, tokenizer, image processor. ImageError or ValueError: a row it cannot encode."""
         ...
 
     def positions(self, prompt: Prompt, completion_lengths: Sequence[int]) -> Tensor:
-        """Position ids [A, P + sum(lengths)] of ``[prompt | c1 | ... | cG]``; each completion restarts at next_position."""
+        """Position ids [A, P + sum(lengths)] of ``[prompt | c1 | ... | cG]``.
+
+        Each completion restarts at ``next_position``.
+        """
         ...
 
     def image_features(self, prompts: Sequence[Prompt]) -> Tensor | None:
-        """Vision tower and projector on all images of ``prompts``: [image tokens, d], or None where there are none."""
+        """Vision tower and projector on all images of ``prompts``: [image tokens, d]; None without images."""
         ...
 
     def hidden_states(
@@ -72,7 +76,8 @@ class ModelAdapter(Protocol):
         """Last hidden states [B, T, d] of ``input_ids`` [B, T] with ``position_ids`` [A, B, T].
 
         ``attention_mask`` is a 4-D mask (bool, True = attend), a FlexAttention block mask, or None (causal).
-        ``image_features`` replace the image placeholders of the rows, in order. ``cache`` (a transformers Cache) is extended.
+        ``image_features`` replace the image placeholders of the rows, in order. ``cache`` (a transformers
+        Cache) is extended.
         """
         ...
 
@@ -94,5 +99,5 @@ class ModelAdapter(Protocol):
         ...
 
     def save(self, path: str) -> None:
-        """Write a Hugging Face directory (model, tokenizer, image processor) that ``load_adapter`` and ``from_pretrained`` read."""
+        """Write the Hugging Face directory that ``load_adapter`` and ``from_pretrained`` read."""
         ...

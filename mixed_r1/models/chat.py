@@ -19,16 +19,18 @@ def question_text(sample: Sample) -> str:
 
 
 def chat_messages(sample: Sample, system_prompt: str | None = None) -> list[dict[str, Any]]:
-    """Messages with list contents (``{"type": "image"}`` and ``{"type": "text", "text": ...}``), as chat templates take.
+    """Messages whose contents are lists of ``{"type": "image"}`` and ``{"type": "text", "text": ...}``.
 
-    ``sample.messages``, where given, is the whole conversation and options are not added to it; else one user message
-    holds the images first, then ``question_text``. Messages that mention no image get all of them at the head of the first
-    user message. ``system_prompt`` goes first unless the messages bring a system message.
+    ``sample.messages``, where given, is the whole conversation, and options are not added to it; else one
+    user message holds the images first, then ``question_text``. Messages that mention no image get all of
+    them at the head of the first user message. ``system_prompt`` goes first unless the messages bring a
+    system message.
 
     Raises:
-        ValueError: an unknown role or part, a conversation that does not end with the user, or image parts that are not
-            as many as ``sample.images``.
+        ValueError: an unknown role or part, a conversation that does not end with the user, or image parts
+            that are not as many as ``sample.images``.
     """
+    messages: list[dict[str, Any]]
     if sample.messages is None:
         messages = [{"role": "user", "content": [{"type": "text", "text": question_text(sample)}]}]
     else:

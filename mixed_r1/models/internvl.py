@@ -15,7 +15,7 @@ __all__ = ["InternVLAdapter"]
 
 
 class InternVLAdapter(VisionLanguageAdapter):
-    """Tokens of an image: ``<img>``, image_seq_length tokens per tile, ``</img>``; the last of several tiles is a thumbnail."""
+    """``<img>``, image_seq_length tokens per tile, ``</img>``; of several tiles the last is a thumbnail."""
 
     def _vision_tokens(self) -> Sequence[int | None]:
         tokens = self.tokenizer
@@ -24,7 +24,7 @@ class InternVLAdapter(VisionLanguageAdapter):
         return [self.image_token_id, *(vocabulary.get(token) for token in named)]
 
     def _process_images(self, images: list[Image.Image]) -> ProcessedImages:
-        # The published image-processor files say crop_to_patches=false; the model's own Processor turns it on.
+        # The published preprocessor files say crop_to_patches=false; the model's own Processor turns it on.
         outputs = self.image_processor(images=images, crop_to_patches=True, return_tensors="pt")
         counts, pixel_values = outputs["num_patches"].tolist(), outputs["pixel_values"]
         assert sum(counts) == pixel_values.shape[0], "the image processor must count every tile it returns"

@@ -45,14 +45,15 @@ def load_adapter(
 ) -> VisionLanguageAdapter:
     """Load a Hugging Face checkpoint (a directory, or a repository name) of a supported family.
 
-    ``image_options`` override fields of the image processor: ``{"size": {"shortest_edge": 3136, "longest_edge": 1003520}}``
-    bounds the pixels of a Qwen image, ``{"max_patches": 6}`` the tiles of an InternVL one. Images are resized by Pillow
-    whether torchvision is installed or not, so a run does not depend on what else is. Attention is SDPA.
+    ``image_options`` override fields of the image processor: ``{"max_patches": 6}`` bounds the tiles of an
+    InternVL image, ``{"size": {"shortest_edge": 3136, "longest_edge": 1003520}}`` the pixels of a Qwen one.
+    Images are resized by Pillow even where torchvision is installed, so that a run does not depend on it.
+    Attention is SDPA.
 
     Raises:
         ValueError: no ``config.json``, an unsupported ``model_type`` or ``dtype``.
-        RemoteCodeError: the checkpoint names Python code of its own (``auto_map``) and ``trust_remote_code`` is not set, or
-            it is without ``revision`` being a full commit hash.
+        RemoteCodeError: the checkpoint names Python code of its own (``auto_map``), and ``trust_remote_code``
+            is not set or ``revision`` is not a full commit hash.
     """
     name = os.fspath(path)
     model_type = _read_json(name, "config.json", revision).get("model_type")
@@ -96,14 +97,14 @@ def _read_json(name: str, file: str, revision: str | None) -> dict[str, Any]:
 
 
 def _remote_code_allowed(name: str, revision: str | None, trust_remote_code: bool) -> bool:
-    """False where the checkpoint brings no code; True where it does and was allowed to; else RemoteCodeError."""
+    """False where the checkpoint brings no code, True where it does and may, else RemoteCodeError."""
     naming = [file for file in _CODE_FILES if "auto_map" in _read_json(name, file, revision)]
     if not naming:
         return False
     if not trust_remote_code:
         raise RemoteCodeError(
             f"path must be a checkpoint without code of its own, got auto_map in {', '.join(naming)} of {name}; "
-            "use a checkpoint in the native layout, or read the code, then set trust_remote_code and pin revision"
+            "use one in the native layout, or read that code, set trust_remote_code and pin revision"
         )
     if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise RemoteCodeError(

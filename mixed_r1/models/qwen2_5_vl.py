@@ -15,7 +15,7 @@ __all__ = ["QwenVLAdapter"]
 
 
 class QwenVLAdapter(VisionLanguageAdapter):
-    """Image tokens of an image: grid height x grid width / merge_size^2, between vision start and end tokens."""
+    """An image is grid height x grid width / merge_size^2 tokens between vision start and end."""
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any, **options: Any) -> None:
         super().__init__(model, tokenizer, image_processor, **options)

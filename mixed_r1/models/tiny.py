@@ -1,7 +1,7 @@
 """Small real models from config, with a tokenizer trained on the spot: for the demo, tests and benchmarks.
 
-Nothing is imitated: the classes, the image processors and the tokenizer class are those of the published checkpoints, and a
-saved tiny model is loaded by ``load_adapter`` and ``from_pretrained`` like any other.
+Nothing is imitated: the model, image processor and tokenizer classes are those of the published checkpoints,
+and a saved tiny model is loaded by ``load_adapter`` and ``from_pretrained`` like any other.
 """
 
 from __future__ import annotations
@@ -74,12 +74,14 @@ def tiny_adapter(
 ) -> VisionLanguageAdapter:
     """A small random model of ``family`` ("qwen2_5_vl" or "internvl") with a tokenizer trained on ``corpus``.
 
-    The defaults have about 0.4 M parameters and (image_size / patch_size / 2)^2 = 9 tokens for a square image. Qwen images
-    keep their aspect ratio at about ``image_size``^2 pixels; InternVL images are cut into up to ``max_tiles`` tiles (and a
-    thumbnail) of ``image_size``^2. The same arguments and ``seed`` give the same weights; the global generator is not touched.
+    The defaults have about 0.4 M parameters and (image_size / patch_size / 2)^2 = 9 tokens for a square
+    image. Qwen images keep their aspect ratio at about ``image_size``^2 pixels; InternVL images are cut into
+    up to ``max_tiles`` tiles of ``image_size``^2 (and a thumbnail). The same arguments and ``seed`` give the
+    same weights; the global generator is not touched.
 
     Raises:
-        ValueError: an unknown family, sizes that do not divide, or a ``vocab_size`` below the 256 bytes and special tokens.
+        ValueError: an unknown family, sizes that do not divide, or a ``vocab_size`` below the 256 bytes and
+            the special tokens.
     """
     if family not in _IMAGE_TEXT:
         raise ValueError(f"family must be one of {sorted(_IMAGE_TEXT)}, got {family!r}")
@@ -125,9 +127,9 @@ def tiny_adapter(
 
 
 def train_tokenizer(family: str, corpus: Iterable[str], *, vocab_size: int) -> Qwen2Tokenizer:
-    """Byte-level BPE with Qwen2's pre-tokenizer (digits one by one), of at most ``vocab_size`` tokens, specials included.
+    """Byte-level BPE with Qwen2's pre-tokenizer (digits one by one), of at most ``vocab_size`` tokens in all.
 
-    Any text encodes, and the tags <think>, </think>, <answer>, </answer> are ordinary tokens that decoding keeps.
+    Any text encodes. The tags <think>, </think>, <answer>, </answer> are ordinary tokens: decoding keeps them.
     """
     vision_tokens = _QWEN_TOKENS if family == "qwen2_5_vl" else tuple(_INTERNVL_TOKENS.values())
     special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *vision_tokens)
@@ -231,7 +233,7 @@ def _internvl_config(
 
 @torch.no_grad()
 def _initialize(model: nn.Module) -> None:
-    """Normal(0, 1 / fan_in) weights, zero biases: at this width the published std of 0.02 leaves the signal too small."""
+    """Normal(0, 1 / fan_in) weights, zero biases: the usual std of 0.02 is too small at this width."""
     for name, parameter in model.named_parameters():
         if parameter.ndim >= 2 and "position_embeddings" not in name and "cls_token" not in name:
             fan_in = parameter.shape[1] if "embed_tokens" in name else math.prod(parameter.shape[1:])
