@@ -5,5 +5,12 @@ Importing this needs NumPy alone; torch is imported only where tensors are passe
 
 from mixed_r1_kernels._impl import ImplUnavailable
 from mixed_r1_kernels.reason import Reason
+from mixed_r1_kernels.token_logprobs.api import TokenLogprobs, token_logprobs, token_logprobs_and_entropy
 
-__all__ = ["ImplUnavailable", "Reason"]
+__all__ = [
+    "ImplUnavailable",
+    "Reason",
+    "TokenLogprobs",
+    "token_logprobs",
+    "token_logprobs_and_entropy",
+]

@@ -14,8 +14,11 @@ from typing import Any
 
 __all__ = ["IMPLS", "ImplUnavailable", "device_of", "missing", "native", "resolve"]
 
-IMPLS = ("reference", "native", "triton", "cuda")
-_AUTO_ORDER = {"cpu": ("native", "reference"), "cuda": ("triton", "cuda", "reference")}
+IMPLS = ("reference", "native", "chunked", "triton", "cuda")
+_AUTO_ORDER = {
+    "cpu": ("native", "chunked", "reference"),
+    "cuda": ("triton", "cuda", "chunked", "reference"),
+}
 _BUILD_NATIVE = "python setup.py build_ext --inplace"
 _BUILD_CUDA = "MIXED_R1_TORCH_OPS=1 MIXED_R1_CUDA=1 python setup.py build_ext --inplace"
 _INSTALL_TRITON = "pip install 'mixed-r1[triton]'"
@@ -75,6 +78,9 @@ def missing(impl: str, device: str = "cpu") -> str | None:
             return f"it takes CPU arrays, got device {device!r}"
         if _find("mixed_r1_kernels._native") is None:
             return f"mixed_r1_kernels._native is not built; build it with: {_BUILD_NATIVE}"
+    elif impl == "chunked":
+        if _find("torch") is None:
+            return "torch not installed; install with: pip install torch"
     elif impl == "triton":
         lacking = [name for name in ("torch", "triton") if _find(name) is None]
         if lacking:
