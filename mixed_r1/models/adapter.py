@@ -84,6 +84,11 @@ class VisionLanguageAdapter(ABC):
         return self.core.get_input_embeddings().weight.device
 
     @property
+    def box_frame(self) -> str:
+        """The frame of the boxes the model writes, in RewardConfig's terms."""
+        return "norm1000" if self.normalized_boxes else "resized"
+
+    @property
     def output_weight(self) -> Tensor:
         """The LM head [V, d]."""
         return self.model.get_output_embeddings().weight
@@ -110,6 +115,7 @@ class VisionLanguageAdapter(ABC):
             pixel_inputs=pixel_inputs,
             image_sizes=tuple(image.size for image in images),
             model_image_sizes=tuple(model_sizes),
+            num_image_tokens=int((input_ids == self.image_token_id).sum()),
         )
 
     def _expanded(self, token_ids: list[int], runs: list[list[int]]) -> list[int]:
