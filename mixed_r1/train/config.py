@@ -1,0 +1,85 @@
+"""Everything that decides a training run, in one flat model: a YAML file plus ``key=value`` overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mixed_r1.config import Config
+from mixed_r1.rewards import RewardConfig
+from mixed_r1.train.loss import LossName
+from mixed_r1.train.rollout import SamplingParams
+
+__all__ = ["TrainConfig"]
+
+
+class TrainConfig(Config):
+    """Settings of ``mixed_r1.train.train``. Paths are relative to the working directory."""
+
+    # What is trained, on what, and where the results go
+    model: Path  # a Hugging Face directory of a supported family
+    data: Path  # training rows: JSONL or Parquet
+    out: Path  # the run directory
+    validation: Path | None = None
+    seed: int = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: str = "auto"  # auto: cuda where there is one
+    system_prompt: str | None = None
+    freeze: tuple[Literal["vision", "projector"], ...] = ("vision",)
+    gradient_checkpointing: bool = False
+
+    # How much
+    steps: int = Field(100, ge=1)
+    prompts_per_step: int = Field(16, ge=1)
+    completions_per_prompt: int = Field(8, ge=1)
+    updates_per_rollout: int = Field(1, ge=1)
+    max_tokens_per_pack: int = Field(4096, ge=1)  # inputs of one forward pass, padding counted
+    max_prompt_tokens: int = Field(8192, ge=1)  # longer prompts are left out and counted
+    mixture: str | dict[str, float] = "proportional"  # equal | proportional | weight per source
+
+    # Sampling
+    max_new_tokens: int = Field(256, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    top_k: int = Field(0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    min_p: float = Field(0.0, ge=0, lt=1)
+    max_rollout_rows: int = Field(256, ge=1)  # rows decoded together
+
+    # Objective
+    advantage: Literal["group", "mean_only", "batch", "rloo", "gdpo", "maxrl", "task_ema"] = "group"
+    loss: LossName = "grpo"
+    clip_low: float = Field(0.2, ge=0, lt=1)
+    clip_high: float = Field(0.2, ge=0)
+    beta: float = Field(0.0, ge=0)  # weight of the KL to the starting model
+    overlong: Literal["score", "mask"] = "score"  # a completion cut at max_new_tokens: score it, or leave it out
+    reward: RewardConfig = RewardConfig()
+    reward_weights: dict[str, float] | None = None
+
+    # Optimizer: AdamW
+    lr: float = Field(1e-6, gt=0)
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"  # after warm-up, down to 0
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    max_grad_norm: float = Field(1.0, gt=0)
+
+    # Evaluation and records
+    eval_every: int = Field(0, ge=0)  # steps; 0: before and after only
+    eval_samples: int = Field(256, ge=1)
+    eval_completions: int = Field(4, ge=1)  # sampled per row, beside the greedy one
+    checkpoint_every: int = Field(0, ge=0)  # steps; 0: at the end only
+    completions_every: int = Field(10, ge=1)  # write every k-th step's completions to Parquet
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        if self.completions_per_prompt < 2 and self.advantage != "batch":
+            raise ValueError(f"completions_per_prompt must be at least 2, got {self.completions_per_prompt}: a group of one has no advantage")
+        return self
+
+    def sampling(self) -> SamplingParams:
+        return SamplingParams(self.max_new_tokens, self.temperature, self.top_k, self.top_p, self.min_p)
+
+    def greedy(self) -> SamplingParams:
+        return SamplingParams(self.max_new_tokens, temperature=0.0)

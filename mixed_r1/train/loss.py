@@ -1,0 +1,110 @@
+"""Policy losses as pure functions on log-probs.
+
+Shapes: N target tokens of one pack, K completions of the batch. ``rows`` [N] says which completion a token belongs to.
+A batch is cut into packs, and packs over ranks, so every loss is a *sum* over its tokens with weights that already
+hold the global normaliser: adding the packs' losses (and their gradients) gives the batch's, whatever the cut.
+
+With r_t = exp(logprob_t - old_logprob_t) and A the completion's advantage, per token:
+
+- ``grpo``     -min(r A, clip(r, 1 - low, 1 + high) A), mean over a completion's tokens, then over completions
+               (DeepSeekMath, arXiv 2402.03300).
+- ``dapo``     the same, mean over all tokens of the global batch (DAPO, arXiv 2503.14476).
+- ``dr_grpo``  the same, sum over tokens / (completions x max_new_tokens) (Dr. GRPO, arXiv 2503.20783).
+- ``gspo``     r is the completion's geometric mean ratio; normalised like grpo (GSPO, arXiv 2507.18071).
+- ``cispo``    -stop_gradient(min(r, 1 + high)) A logprob, mean over all tokens (MiniMax-M1, arXiv 2506.13585).
+
+The KL penalty is k3, exp(d) - d - 1 with d = reference - logprob, weighted like the loss's tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+__all__ = ["LOSSES", "LossName", "TokenStats", "policy_loss", "token_weights"]
+
+LossName = Literal["grpo", "dapo", "dr_grpo", "gspo", "cispo"]
+LOSSES: tuple[LossName, ...] = get_args(LossName)
+
+
+@dataclass(frozen=True)
+class TokenStats:
+    """Sums over tokens, without gradient; they add over packs and ranks."""
+
+    tokens: Tensor  # how many
+    clipped: Tensor  # tokens where clipping stopped the gradient
+    kl: Tensor  # k3 against the reference, 0 where there is none
+    old_kl: Tensor  # k3 against the sampling policy: how far the update has moved
+
+
+def token_weights(kind: LossName, lengths: Tensor, *, num_completions: int, num_tokens: int, max_new_tokens: int) -> Tensor:
+    """The weight of one token of each completion, [K] float32.
+
+    Args:
+        lengths: [K] tokens of each completion.
+        num_completions, num_tokens: totals over the global batch (all packs and ranks), zero-advantage completions counted.
+    """
+    if kind in ("grpo", "gspo"):
+        return 1.0 / (lengths.clamp(min=1).float() * max(num_completions, 1))
+    if kind in ("dapo", "cispo"):
+        return torch.full_like(lengths, 1.0 / max(num_tokens, 1), dtype=torch.float32)
+    if kind == "dr_grpo":
+        return torch.full_like(lengths, 1.0 / (max(num_completions, 1) * max_new_tokens), dtype=torch.float32)
+    raise ValueError(f"kind must be one of {LOSSES}, got {kind!r}")
+
+
+def policy_loss(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    weights: Tensor,
+    rows: Tensor,
+    *,
+    kind: LossName = "grpo",
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    beta: float = 0.0,
+    reference_logprobs: Tensor | None = None,
+) -> tuple[Tensor, TokenStats]:
+    """The pack's share of the batch's loss, a float32 scalar with gradient to ``logprobs``, and its statistics.
+
+    Args:
+        logprobs: [N] under the policy. old_logprobs: [N] when sampled. reference_logprobs: [N], needed iff beta > 0.
+        advantages, weights: [K]; ``weights`` from ``token_weights``.
+        rows: [N] int64 into K. All tokens of a completion are in one pack.
+    """
+    log_ratio = logprobs - old_logprobs
+    advantage, weight = advantages[rows].float(), weights[rows]
+    if kind == "gspo":
+        counts = torch.zeros_like(weights).index_add(0, rows, torch.ones_like(log_ratio)).clamp(min=1)
+        means = torch.zeros_like(weights).index_add(0, rows, log_ratio) / counts
+        log_ratio = means[rows]
+    ratio = log_ratio.exp()
+    if kind == "cispo":
+        clipped = ratio.detach() > 1 + clip_high
+        per_token = -ratio.detach().clamp(max=1 + clip_high) * advantage * logprobs
+    else:
+        clamped = ratio.clamp(1 - clip_low, 1 + clip_high)
+        per_token = -torch.minimum(ratio * advantage, clamped * advantage)
+        clipped = clamped * advantage < ratio * advantage
+    kl = torch.zeros_like(logprobs)
+    if beta > 0:
+        if reference_logprobs is None:
+            raise ValueError("reference_logprobs must be given where beta > 0, got None")
+        kl = _k3(reference_logprobs - logprobs)
+        per_token = per_token + beta * kl
+    with torch.no_grad():
+        stats = TokenStats(
+            tokens=torch.tensor(float(rows.numel()), device=logprobs.device),
+            clipped=clipped.float().sum(),
+            kl=kl.detach().sum(),
+            old_kl=_k3(old_logprobs - logprobs.detach()).sum(),
+        )
+    return (weight * per_token).sum(), stats
+
+
+def _k3(difference: Tensor) -> Tensor:
+    return difference.exp() - difference - 1

@@ -1,0 +1,62 @@
+"""What a rollout is: G completions of one prompt with the log-probs they were drawn with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mixed_r1.models.base import Prompt
+from mixed_r1.schema import Sample
+
+__all__ = ["Completion", "Group", "SamplingParams"]
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How tokens are drawn. ``temperature=0`` is greedy decoding."""
+
+    max_new_tokens: int = 64
+    temperature: float = 1.0
+    top_k: int = 0  # 0: off
+    top_p: float = 1.0  # 1: off
+    min_p: float = 0.0  # 0: off
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+        if self.temperature < 0:
+            raise ValueError(f"temperature must be at least 0, got {self.temperature}")
+        if self.top_k < 0 or not 0 < self.top_p <= 1 or not 0 <= self.min_p < 1:
+            raise ValueError(
+                "top_k must be at least 0, top_p in (0, 1] and min_p in [0, 1), "
+                f"got {self.top_k}, {self.top_p}, {self.min_p}"
+            )
+
+    @property
+    def truncates(self) -> bool:
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled answer. C tokens, the stop token included where there is one."""
+
+    tokens: Tensor  # [C] int64
+    logprobs: Tensor  # [C] float32, of the policy: temperature and banned tokens applied, no truncation
+    sampling_logprobs: Tensor  # [C] float32, of the distribution drawn from: top-k, top-p and min-p applied as well
+    stopped: bool  # ended with a stop token; False: cut at max_new_tokens
+    text: str  # decoded, without the stop token
+
+    def __len__(self) -> int:
+        return int(self.tokens.numel())
+
+
+@dataclass(frozen=True)
+class Group:
+    """All completions of one prompt."""
+
+    sample: Sample
+    prompt: Prompt
+    completions: tuple[Completion, ...]
+    image_features: Tensor | None = None  # [image tokens, d] where the rollout's can serve the training step
