@@ -115,6 +115,7 @@ class VisionLanguageAdapter(ABC):
             pixel_inputs=pixel_inputs,
             image_sizes=tuple(image.size for image in images),
             model_image_sizes=tuple(model_sizes),
+            num_image_tokens=sum(run.count(self.image_token_id) for run in runs),
             num_image_tokens=int((input_ids == self.image_token_id).sum()),
         )
 
@@ -204,12 +205,15 @@ class VisionLanguageAdapter(ABC):
             self._flex = flex
 
     def to_model_box(self, box: Box, image_size: tuple[int, int], model_image_size: tuple[int, int]) -> Box:
-        """Original pixels -> the coordinates this family speaks (see ``normalized_boxes``), unrounded."""
-        return _scaled(box, image_size, (1000, 1000) if self.normalized_boxes else model_image_size)
+        """Original pixels -> the coordinates this family speaks (``box_frame``), unrounded."""
+        return _scaled(box, image_size, self._box_extent(model_image_size))
 
     def from_model_box(self, box: Box, image_size: tuple[int, int], model_image_size: tuple[int, int]) -> Box:
         """The inverse of ``to_model_box``."""
-        return _scaled(box, (1000, 1000) if self.normalized_boxes else model_image_size, image_size)
+        return _scaled(box, self._box_extent(model_image_size), image_size)
+
+    def _box_extent(self, model_image_size: tuple[int, int]) -> tuple[int, int]:
+        return model_image_size if self.box_frame == "resized" else (1000, 1000)
 
     def save(
         self,

@@ -23,14 +23,10 @@ class Prompt:
     input_ids: Tensor  # [P] int64
     position_ids: Tensor  # [A, P] int64
     next_position: int  # the position of the first completion token, on every axis
-    pixel_inputs: dict[
-        str, Tensor
-    ]  # what the vision tower takes, all images of the prompt in order; {} for text
+    pixel_inputs: dict[str, Tensor]  # for the vision tower: all images of the prompt in order; {} for text
     image_sizes: tuple[tuple[int, int], ...] = ()  # (width, height) of the originals, pixels
     model_image_sizes: tuple[tuple[int, int], ...] = ()  # (width, height) as the model sees them, pixels
-    num_image_tokens: int = (
-        0  # image placeholders in input_ids; rows that image_features() returns for this prompt
-    )
+    num_image_tokens: int = 0  # placeholders in input_ids = rows of image_features() for this prompt
 
     def __len__(self) -> int:
         return int(self.input_ids.numel())
@@ -44,9 +40,8 @@ class ModelAdapter(Protocol):
     model: Any  # transformers PreTrainedModel, ...ForConditionalGeneration
     tokenizer: Any
     image_processor: Any
-    banned_tokens: tuple[
-        int, ...
-    ]  # never sampled, and out of the training softmax: image, video, vision start and end
+    # Never sampled, and out of the training softmax: image, video, vision start and end.
+    banned_tokens: tuple[int, ...]
     stop_tokens: tuple[int, ...]  # end a completion; the stop token is its last token
 
     def encode(self, sample: Sample) -> Prompt:

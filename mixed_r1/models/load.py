@@ -103,7 +103,7 @@ def _remote_code_allowed(name: str, revision: str | None, trust_remote_code: boo
         return False
     if not trust_remote_code:
         raise RemoteCodeError(
-            f"path must be a checkpoint without code of its own, got auto_map in {', '.join(naming)} of {name}; "
+            f"path must be a checkpoint without code of its own, got auto_map in {naming} of {name}; "
             "use one in the native layout, or read that code, set trust_remote_code and pin revision"
         )
     if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):

@@ -19,7 +19,7 @@ class QwenVLAdapter(VisionLanguageAdapter):
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any, **options: Any) -> None:
         super().__init__(model, tokenizer, image_processor, **options)
-        self.normalized_boxes = self.family != "qwen2_5_vl"
+        self.box_frame = "resized" if self.family == "qwen2_5_vl" else "norm1000"
 
     def _vision_tokens(self) -> Sequence[int | None]:
         config = self.model.config
