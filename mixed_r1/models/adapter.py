@@ -32,9 +32,7 @@ class VisionLanguageAdapter(ABC):
     """
 
     family: str
-    normalized_boxes: bool = (
-        True  # boxes as 0..1000 of each side; False: pixels of the image as the model sees it
-    )
+    box_frame: str = "norm1000"  # 0..1000 of each side; "resized": pixels of the image as the model sees it
 
     def __init__(
         self,
@@ -84,11 +82,6 @@ class VisionLanguageAdapter(ABC):
         return self.core.get_input_embeddings().weight.device
 
     @property
-    def box_frame(self) -> str:
-        """The frame of the boxes the model writes, in RewardConfig's terms."""
-        return "norm1000" if self.normalized_boxes else "resized"
-
-    @property
     def output_weight(self) -> Tensor:
         """The LM head [V, d]."""
         return self.model.get_output_embeddings().weight
@@ -98,7 +91,7 @@ class VisionLanguageAdapter(ABC):
 
         Raises:
             ImageError: an image that cannot be read.
-            ValueError: messages that cannot be rendered, or text that holds an image or video placeholder.
+            ValueError: messages that cannot be rendered, or text that holds an image placeholder.
         """
         images = [open_image(source) for source in sample.images]
         pixel_inputs, runs, model_sizes = self._process_images(images) if images else ({}, [], [])
@@ -116,7 +109,6 @@ class VisionLanguageAdapter(ABC):
             image_sizes=tuple(image.size for image in images),
             model_image_sizes=tuple(model_sizes),
             num_image_tokens=sum(run.count(self.image_token_id) for run in runs),
-            num_image_tokens=int((input_ids == self.image_token_id).sum()),
         )
 
     def _expanded(self, token_ids: list[int], runs: list[list[int]]) -> list[int]:

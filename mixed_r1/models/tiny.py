@@ -127,7 +127,7 @@ def tiny_adapter(
 
 
 def train_tokenizer(family: str, corpus: Iterable[str], *, vocab_size: int) -> Qwen2Tokenizer:
-    """Byte-level BPE and Qwen2's pre-tokenizer (digits one by one): at most ``vocab_size`` tokens in all.
+    """Byte-level BPE, Qwen2's pre-tokenizer (digits one by one), at most ``vocab_size`` tokens in all.
 
     Any text encodes. The tags <think>, </think>, <answer>, </answer> are ordinary tokens: decoding keeps them.
     """
