@@ -1,0 +1,5 @@
+"""Data: samples on disk, the embedded mini set, mixtures, and the engine that builds curated sets."""
+
+from mixed_r1.data.loaders import DataError, check_samples, iter_samples, load_samples, save_samples
+
+__all__ = ["DataError", "check_samples", "iter_samples", "load_samples", "save_samples"]

@@ -1,0 +1,375 @@
+"""The mini set: a mixed data set of real images small enough for a 0.4 M-parameter model on two cores.
+
+Handwritten digits, photographs and tables that ship in PyPI packages become yes/no, multiple choice, chart,
+grounding, caption and text-only rows. Splits share no digit image, no photo region, no table and no pair of
+numbers. Row i of a kind depends only on (seed, split, kind, i). ``metadata`` holds ``kind``, ``think`` (the
+target reasoning) and ``origins`` (the material of the row).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mixed_r1.data.loaders import save_samples
+from mixed_r1.data.mini_material import BACKGROUNDS, CATEGORIES, SPLITS, Material, load_material
+from mixed_r1.data.mini_render import COLORS, bars_image, digit_card, paste_card, photo_crop
+from mixed_r1.data.storage import image_payload
+from mixed_r1.schema import LETTERS, Sample
+
+__all__ = ["build_mini", "corpus", "mini_samples", "sft_target"]
+
+_SPLIT_SHARE = {"train": 0.8, "validation": 0.05, "test": 0.15}
+_Fields = dict[str, Any]
+
+
+def build_mini(
+    out_dir: str | os.PathLike[str], *, seed: int = 0, size: int = 5000, image_size: int = 48
+) -> dict[str, Path]:
+    """Write ``{train,validation,test}.jsonl`` and ``images/`` to ``out_dir``; returns split -> file.
+
+    ``size`` is the number of rows of all splits together (80%, 5%, 15%); equal arguments give equal bytes.
+    """
+    material = load_material(seed)
+    paths = {}
+    for split in SPLITS:
+        rows = mini_samples(
+            material[split],
+            split=split,
+            seed=seed,
+            rows=round(size * _SPLIT_SHARE[split]),
+            image_size=image_size,
+        )
+        paths[split] = Path(out_dir) / f"{split}.jsonl"
+        save_samples(rows, paths[split])
+    return paths
+
+
+def mini_samples(
+    material: Material, *, split: str, seed: int, rows: int, image_size: int = 48
+) -> Iterator[Sample]:
+    """``rows`` samples of one split in a seeded order, kinds mixed by their shares."""
+    if image_size < 6 or image_size % 6:
+        raise ValueError(f"image_size must be a positive multiple of 6, got {image_size}")
+    split_number = SPLITS.index(split)
+    counts = _apportion(rows, [share for share, _ in _KINDS.values()])
+    plan = [(kind, i) for kind, count in zip(_KINDS, counts, strict=True) for i in range(count)]
+    for k in np.random.default_rng([seed, split_number]).permutation(len(plan)):
+        kind, i = plan[k]
+        rng = np.random.default_rng([seed, split_number, list(_KINDS).index(kind), i])
+        fields = _KINDS[kind][1](material, rng, image_size)
+        metadata = {"kind": kind, "think": fields.pop("think"), "origins": fields.pop("origins", [])}
+        image = fields.pop("image", None)
+        if image is not None:
+            fields["images"] = (image_payload(image),)
+            fields["image_size"] = image.size
+        yield Sample(id=f"mini-{split}-{kind}-{i:05d}", metadata=metadata, **fields)
+
+
+def sft_target(sample: Sample) -> str:
+    """The completion a model should give: ``<think>...</think><answer>...</answer>`` with the right answer.
+
+    Boxes are rendered in ``sample.frame`` as ``[x1, y1, x2, y2]``, several as ``[[...], [...]]``; whole
+    numbers without a point.
+    """
+    if sample.task == "grounding":
+        boxes = ["[" + ", ".join(f"{v:g}" for v in box) + "]" for box in sample.answer]
+        answer = boxes[0] if len(boxes) == 1 else "[" + ", ".join(boxes) + "]"
+    elif isinstance(sample.answer, tuple):
+        answer = "[" + ", ".join(sample.answer) + "]"
+    else:
+        answer = str(sample.answer)
+    return f"<think>{sample.metadata.get('think', '')}</think><answer>{answer}</answer>"
+
+
+def corpus(samples: Iterable[Sample]) -> Iterator[str]:
+    """Every text of ``samples``: what a tokenizer for them is trained on."""
+    for sample in samples:
+        yield sample.question
+        yield from (f"{LETTERS[i]}. {option}" for i, option in enumerate(sample.options or ()))
+        yield sft_target(sample)
+
+
+def _apportion(total: int, shares: list[float]) -> list[int]:
+    """Whole numbers in proportion to ``shares`` that add up to ``total`` (largest remainders)."""
+    exact = [total * share / sum(shares) for share in shares]
+    counts = [int(value) for value in exact]
+    by_remainder = sorted(range(len(shares)), key=lambda i: counts[i] - exact[i])
+    for i in by_remainder[: total - sum(counts)]:
+        counts[i] += 1
+    return counts
+
+
+def _pick(items: Any, rng: np.random.Generator) -> Any:
+    return items[int(rng.integers(len(items)))]
+
+
+def _labels(rng: np.random.Generator, count: int) -> list[int]:
+    """``count`` different digits."""
+    return [int(v) for v in rng.choice(10, size=count, replace=False)]
+
+
+def _shuffled_options(right: str, wrong: list[str], rng: np.random.Generator) -> tuple[tuple[str, ...], str]:
+    """(options, letter of the right one)."""
+    options = [right, *wrong]
+    order = [int(i) for i in rng.permutation(len(options))]
+    return tuple(options[i] for i in order), LETTERS[order.index(0)]
+
+
+def _is_digit(material: Material, rng: np.random.Generator, side: int) -> _Fields:
+    label, other = _labels(rng, 2)
+    asked = label if rng.random() < 0.5 else other
+    origin, ink = _pick(material.digits[label], rng)
+    return {
+        "task": "yes_no",
+        "source": "digits",
+        "question": f"Is the digit a {asked}?",
+        "answer": "yes" if asked == label else "no",
+        "think": f"the digit is {label}",
+        "image": digit_card(ink, side),
+        "origins": [origin],
+    }
+
+
+def _left_larger(material: Material, rng: np.random.Generator, side: int) -> _Fields:
+    labels = _labels(rng, 2)
+    drawn = [_pick(material.digits[label], rng) for label in labels]
+    image = Image.new("RGB", (side, side), (255, 255, 255))
+    half = side // 2
+    for i, (_, ink) in enumerate(drawn):
+        paste_card(image, ink, (i * half, side // 4, (i + 1) * half, side // 4 + half))
+    return {
+        "task": "yes_no",
+        "source": "digits",
+        "question": "Is the left digit larger?",
+        "answer": "yes" if labels[0] > labels[1] else "no",
+        "think": f"left {labels[0]}, right {labels[1]}",
+        "image": image,
+        "origins": [origin for origin, _ in drawn],
+    }
+
+
+def _number_larger(material: Material, rng: np.random.Generator, side: int) -> _Fields:
+    a, b = _pair(material, rng)
+    while a == b:
+        a, b = _pair(material, rng)
+    return {
+        "task": "yes_no",
+        "source": "text",
+        "question": f"Is {a} larger than {b}?",
+        "answer": "yes" if a > b else "no",
+        "think": f"{max(a, b)} is larger",
+        "origins": [f"pair:{min(a, b)}:{max(a, b)}"],
+    }
+
+
+def _choose_digit(material: Material, rng: np.random.Generator, side: int) -> _Fields:
+    label, *others = _labels(rng, 3)
+    origin, ink = _pick(material.digits[label], rng)
+    options, letter = _shuffled_options(str(label), [str(v) for v in others], rng)
+    return {
+        "task": "multiple_choice",
+        "source": "digits",
+        "question": "Which digit is shown?",
+        "options": options,
+        "answer": letter,
+        "think": f"the digit is {label}",
+        "image": digit_card(ink, side),
+        "origins": [origin],
+    }
+
+
+def _choose_photo(material: Material, rng: np.random.Generator, side: int) -> _Fields:
+    name, *others = (str(v) for v in rng.choice(list(CATEGORIES), size=3, replace=False))
+    file = CATEGORIES[name]
+    image, corners = photo_crop(material.photos[file], side, rng)
+    options, letter = _shuffled_options(name, others, rng)
+    return {
+        "task": "multiple_choice",
+        "source": "photos",
+        "question": "What is in the photo?",
+        "options": options,
+        "answer": letter,
+        "think": f"the photo shows {name}",
+        "image": image,
+        "origins": [_region(material, file, corners)],
+    }
+
+
+def _region(material: Material, file: str, corners: tuple[int, int, int, int]) -> str:
+    return f"{material.bands[file]}:{','.join(str(v) for v in corners)}"
+
+
+def _chart(material: Material, rng: np.random.Generator, side: int) -> tuple[_Fields, list[str], list[int]]:
+    """Fields shared by the chart kinds, the colors of the bars, and their values."""
+    table = _pick(material.tables, rng)
+    by_value: dict[int, list[str]] = {}
+    for label, value in table.bars():
+        by_value.setdefault(value, []).append(label)
+    values = [int(v) for v in rng.choice(sorted(by_value), size=3, replace=False)]
+    colors = [str(v) for v in rng.choice(list(COLORS), size=3, replace=False)]
+    labels = [_pick(by_value[value], rng) for value in values]
+    fields = {
+        "task": "chart",
+        "source": "tables",
+        "image": bars_image(values, colors, side),
+        "origins": [f"table:{table.origin}:{label}" for label in labels],
+    }
+    return fields | {"title": table.title}, colors, values
+
+
+def _bar_value(material: Material, rng: np.random.Generator, side: int) -> _Fields:
+    fields, colors, values = _chart(material, rng, side)
+    i = int(rng.integers(3))
+    title = fields.pop("title")
+    return fields | {
+        "question": f"{title}: how high is the {colors[i]} bar?",
+        "answer": str(values[i]),
+        "think": f"{colors[i]} ends at {values[i]}",
+    }
+
+
+def _highest_bar(material: Material, rng: np.random.Generator, side: int) -> _Fields:
+    fields, colors, values = _chart(material, rng, side)
+    title = fields.pop("title")
+    return fields | {
+        "question": f"{title}: which bar is the highest?",
+        "answer": colors[values.index(max(values))],
+        "think": ", ".join(f"{color} {value}" for color, value in zip(colors, values, strict=True)),
+    }
+
+
+def _place(rng: np.random.Generator, card: int, cells: int = 6) -> tuple[int, int, int, int]:
+    """A box of ``card`` cells on a grid of ``cells`` x ``cells``."""
+    x, y = (int(v) for v in rng.integers(0, cells - card + 1, size=2))
+    return x, y, x + card, y + card
+
+
+def _place_name(box: tuple[int, int, int, int]) -> str:
+    x, y = ((box[0] + box[2]) * 3 // 12, (box[1] + box[3]) * 3 // 12)
+    return f"{('top', 'middle', 'bottom')[min(y, 2)]} {('left', 'center', 'right')[min(x, 2)]}"
+
+
+def _apart(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
+def _two_places(rng: np.random.Generator, card: int) -> list[tuple[int, int, int, int]]:
+    first = _place(rng, card)
+    while True:
+        second = _place(rng, card)
+        if _apart(first, second):
+            return [first, second]
+
+
+def _scene(
+    material: Material,
+    rng: np.random.Generator,
+    side: int,
+    labels: list[int],
+    boxes: list[tuple[int, int, int, int]],
+) -> tuple[Image.Image, list[tuple[int, ...]], list[str]]:
+    """Digit cards on a photo: the image, the cards' boxes in pixels, the origins."""
+    file = _pick([*CATEGORIES.values(), *BACKGROUNDS], rng)
+    image, corners = photo_crop(material.photos[file], side, rng)
+    origins = [_region(material, file, corners)]
+    cell = side // 6
+    pixels = [tuple(v * cell for v in box) for box in boxes]
+    for label, box in zip(labels, pixels, strict=True):
+        origin, ink = _pick(material.digits[label], rng)
+        paste_card(image, ink, box)
+        origins.append(origin)
+    return image, pixels, origins
+
+
+def _find_one(material: Material, rng: np.random.Generator, side: int) -> _Fields:
+    """One or two cards, of which the one asked for is to be boxed."""
+    labels = _labels(rng, int(rng.integers(1, 3)))
+    boxes = [_place(rng, _pick((2, 3), rng))] if len(labels) == 1 else _two_places(rng, 2)
+    image, pixels, origins = _scene(material, rng, side, labels, boxes)
+    return {
+        "task": "grounding",
+        "source": "photos",
+        "question": f"Where is the digit {labels[0]}?",
+        "answer": [pixels[0]],
+        "think": f"{labels[0]} at the {_place_name(boxes[0])}",
+        "image": image,
+        "origins": origins,
+    }
+
+
+def _find_both(material: Material, rng: np.random.Generator, side: int) -> _Fields:
+    labels = _labels(rng, 2)
+    boxes = sorted(_two_places(rng, 2))
+    image, pixels, origins = _scene(material, rng, side, labels, boxes)
+    return {
+        "task": "grounding",
+        "source": "photos",
+        "question": "Where are the two digits?",
+        "answer": pixels,
+        "think": f"{_place_name(boxes[0])} and {_place_name(boxes[1])}",
+        "image": image,
+        "origins": origins,
+    }
+
+
+def _caption(material: Material, rng: np.random.Generator, side: int) -> _Fields:
+    name = _pick(list(CATEGORIES), rng)
+    image, corners = photo_crop(material.photos[CATEGORIES[name]], side, rng)
+    label = int(rng.integers(10))
+    origin, ink = _pick(material.digits[label], rng)
+    box = _place(rng, 3)
+    paste_card(image, ink, tuple(v * (side // 6) for v in box))
+    return {
+        "task": "open_ended",
+        "source": "photos",
+        "question": "Describe the image.",
+        "answer": f"A photo of {name} with the digit {label} at the {_place_name(box)}.",
+        "think": f"{name}, digit {label}",
+        "image": image,
+        "origins": [_region(material, CATEGORIES[name], corners), origin],
+    }
+
+
+def _pair(material: Material, rng: np.random.Generator, limit: int = 20) -> tuple[int, int]:
+    """A pair of numbers of this split: the numbers decide, in either order, so no other split can draw it."""
+    split = next(iter(material.bands.values())).rsplit(":", 1)[1]
+    while True:
+        a, b = (int(v) for v in rng.integers(0, limit, size=2))
+        fate = (min(a, b) * 7 + max(a, b) * 3) % 10
+        if split == ("test" if fate < 2 else "validation" if fate == 2 else "train"):
+            return a, b
+
+
+def _arithmetic(material: Material, rng: np.random.Generator, side: int) -> _Fields:
+    a, b = _pair(material, rng, 10)
+    sign, result = ("+", a + b) if a < b or rng.random() < 0.5 else ("-", a - b)
+    return {
+        "task": "math",
+        "source": "text",
+        "question": f"What is {a} {sign} {b}?",
+        "answer": str(result),
+        "think": f"{a} {sign} {b} = {result}",
+        "origins": [f"pair:{min(a, b)}:{max(a, b)}"],
+    }
+
+
+# kind -> (share of the rows, maker)
+_KINDS: dict[str, tuple[float, Callable[[Material, np.random.Generator, int], _Fields]]] = {
+    "is_digit": (0.12, _is_digit),
+    "left_larger": (0.08, _left_larger),
+    "number_larger": (0.05, _number_larger),
+    "choose_digit": (0.12, _choose_digit),
+    "choose_photo": (0.12, _choose_photo),
+    "bar_value": (0.10, _bar_value),
+    "highest_bar": (0.08, _highest_bar),
+    "find_one": (0.10, _find_one),
+    "find_both": (0.08, _find_both),
+    "caption": (0.09, _caption),
+    "arithmetic": (0.06, _arithmetic),
+}

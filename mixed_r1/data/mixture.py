@@ -1,0 +1,141 @@
+"""Which rows come next: a resumable sampler that mixes sources by weight.
+
+Draw t goes to the source furthest behind its share, argmax_s w_s (t + 1) - n_s (n_s: rows taken from s so
+far; ties to the first name), so every batch comes close to the weights. Inside a source, rows come in
+epochs without replacement, shuffled by (seed, source, epoch) or from easy to hard. All state is the counts
+n_s.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from mixed_r1.schema import Sample
+
+__all__ = ["MixtureSampler", "Weights", "mixture_weights"]
+
+Weights: TypeAlias = "Literal['equal', 'proportional'] | Mapping[str, float]"
+
+
+def mixture_weights(sizes: Mapping[str, int], weights: Weights) -> dict[str, float]:
+    """Name -> share of the draws, adding up to 1; named sources left out of a mapping get 0.
+
+    Raises:
+        ValueError: an unknown name or mode, a weight that is negative or not finite, or all weights 0.
+    """
+    if weights == "equal":
+        raw = {name: 1.0 for name in sizes}
+    elif weights == "proportional":
+        raw = {name: float(count) for name, count in sizes.items()}
+    elif isinstance(weights, Mapping):
+        unknown = sorted(set(weights) - set(sizes))
+        if unknown:
+            raise ValueError(f"weights must name sources of the data ({', '.join(sizes)}), got {unknown}")
+        raw = {name: float(weights.get(name, 0.0)) for name in sizes}
+    else:
+        raise ValueError(f"weights must be 'equal', 'proportional' or a mapping, got {weights!r}")
+    total = math.fsum(raw.values())
+    if any(not (math.isfinite(value) and value >= 0) for value in raw.values()) or total <= 0:
+        raise ValueError(f"weights must be finite, at least 0 and not all 0, got {weights!r}")
+    return {name: value / total for name, value in raw.items()}
+
+
+class MixtureSampler:
+    """Endless draws of row numbers from ``samples``.
+
+    Args:
+        samples: the rows; only their source, task and difficulty are read.
+        weights: share of the draws per source: equal, proportional to its rows, or given by name.
+        by: what a "source" is here: the row's ``source`` or its ``task``.
+        order: ``random``, or ``difficulty`` (ascending, equal ones shuffled; every row must have one).
+        seed: of all shuffles.
+
+    Raises:
+        ValueError: no rows, weights that do not fit, or rows without difficulty.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        *,
+        weights: Weights = "proportional",
+        by: Literal["source", "task"] = "source",
+        order: Literal["random", "difficulty"] = "random",
+        seed: int = 0,
+    ) -> None:
+        if not samples:
+            raise ValueError("samples must hold at least one row, got none")
+        if by not in ("source", "task"):
+            raise ValueError(f"by must be 'source' or 'task', got {by!r}")
+        if order not in ("random", "difficulty"):
+            raise ValueError(f"order must be 'random' or 'difficulty', got {order!r}")
+        rows: dict[str, list[int]] = {}
+        for i, sample in enumerate(samples):
+            rows.setdefault(getattr(sample, by), []).append(i)
+        self._rows = {name: np.asarray(rows[name], dtype=np.int64) for name in sorted(rows)}
+        self.weights = mixture_weights({name: len(part) for name, part in self._rows.items()}, weights)
+        self._difficulty = _difficulties(samples) if order == "difficulty" else None
+        self._seed = seed
+        self._taken = {name: 0 for name in self._rows}
+        self._epochs: dict[str, tuple[int, np.ndarray]] = {}
+
+    def next(self, n: int) -> list[int]:
+        """The next ``n`` row numbers."""
+        return [self._draw() for _ in range(n)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON-ready state: with equal arguments, a sampler that loads it draws on as this one would."""
+        return {
+            "seed": self._seed,
+            "weights": dict(self.weights),
+            "sizes": self._sizes(),
+            "taken": dict(self._taken),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state``.
+
+        Raises:
+            ValueError: the state of other data, weights or another seed; the message names what differs.
+        """
+        own = self.state_dict()
+        for key in ("seed", "sizes", "weights"):
+            if state.get(key) != own[key]:
+                raise ValueError(f"state must have the sampler's {key} {own[key]}, got {state.get(key)}")
+        self._taken = {name: int(state["taken"][name]) for name in self._rows}
+
+    def _sizes(self) -> dict[str, int]:
+        return {name: len(part) for name, part in self._rows.items()}
+
+    def _draw(self) -> int:
+        drawn = sum(self._taken.values()) + 1
+        name = max(self._rows, key=lambda source: self.weights[source] * drawn - self._taken[source])
+        epoch, position = divmod(self._taken[name], len(self._rows[name]))
+        self._taken[name] += 1
+        return int(self._epoch(name, epoch)[position])
+
+    def _epoch(self, name: str, epoch: int) -> np.ndarray:
+        """Row numbers of ``name`` in the order of its ``epoch``-th pass."""
+        cached = self._epochs.get(name)
+        if cached is None or cached[0] != epoch:
+            rng = np.random.default_rng([self._seed, zlib.crc32(name.encode()), epoch])
+            order = rng.permutation(self._rows[name])
+            if self._difficulty is not None:
+                order = order[np.argsort(self._difficulty[order], kind="stable")]
+            self._epochs[name] = cached = (epoch, order)
+        return cached[1]
+
+
+def _difficulties(samples: Sequence[Sample]) -> np.ndarray:
+    missing = [sample.id for sample in samples if sample.difficulty is None]
+    if missing:
+        raise ValueError(
+            "samples must all have a difficulty for order='difficulty', "
+            f"got {len(missing)} without, first {missing[0]!r}"
+        )
+    return np.asarray([sample.difficulty for sample in samples], dtype=np.float64)

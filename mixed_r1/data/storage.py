@@ -1,0 +1,58 @@
+"""Bytes on disk: files that appear whole or not at all, and images as the bytes they are stored as."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from mixed_r1.images import ImageError
+
+__all__ = ["atomic_path", "image_name", "image_payload"]
+
+_SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp"}
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target``; on success synced and renamed to ``target``, on error removed."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def image_payload(source: Any) -> bytes:
+    """The encoded bytes of an image: files and bytes as they are, PIL images as PNG.
+
+    Raises:
+        ImageError: a path that cannot be read, or a value that is no image.
+    """
+    if isinstance(source, Image.Image):
+        stream = io.BytesIO()
+        source.save(stream, format="PNG")
+        return stream.getvalue()
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, (str, os.PathLike)):
+        try:
+            return Path(source).read_bytes()
+        except OSError as error:
+            raise ImageError(f"image {os.fspath(source)} must be readable, got {error}") from None
+    raise ImageError(f"image must be a path, bytes or a PIL image, got {type(source).__name__}")
+
+
+def image_name(payload: bytes) -> str:
+    """A file name made of the content: equal images share one file."""
+    suffix = next((suffix for magic, suffix in _SUFFIXES.items() if payload.startswith(magic)), ".img")
+    return hashlib.sha256(payload).hexdigest()[:24] + suffix

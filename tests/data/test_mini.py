@@ -1,0 +1,165 @@
+import re
+from collections import Counter
+
+import pytest
+
+from mixed_r1.data import check_samples, load_samples
+from mixed_r1.data.mini import build_mini, corpus, sft_target
+from mixed_r1.images import open_image
+from mixed_r1.schema import TASKS, Sample
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory):
+    paths = build_mini(tmp_path_factory.mktemp("mini"), seed=0, size=1200)
+    return {split: (path, load_samples(path)) for split, path in paths.items()}
+
+
+def rows(mini):
+    return [sample for _, samples in mini.values() for sample in samples]
+
+
+def test_splits_tasks_and_sources(mini):
+    assert {split: len(samples) for split, (_, samples) in mini.items()} == {
+        "train": 960,
+        "validation": 60,
+        "test": 180,
+    }
+    for _, samples in mini.values():
+        assert {s.task for s in samples} == set(TASKS)
+        assert {s.source for s in samples} == {"digits", "photos", "tables", "text"}
+        assert len({s.task for s in samples[:20]}) >= 4, "rows must come mixed"
+    assert all(check_samples(path) == [] for path, _ in mini.values())
+    assert len({s.id for s in rows(mini)}) == 1200
+
+
+def test_images_have_the_size_asked_for(mini, tmp_path):
+    assert all(open_image(s.images[0]).size == (48, 48) == s.image_size for s in rows(mini) if s.images)
+    assert {len(s.images) for s in rows(mini)} == {0, 1}
+    large = load_samples(build_mini(tmp_path, size=60, image_size=96)["train"])
+    assert all(open_image(s.images[0]).size == (96, 96) for s in large if s.images)
+    with pytest.raises(ValueError, match="image_size must be a positive multiple of 6, got 50"):
+        build_mini(tmp_path, size=60, image_size=50)
+
+
+def origin_parts(origin):
+    """(kind and piece without the crop, crop or None)."""
+    if not origin.startswith("photo:"):
+        return origin, None
+    _, name, split, crop = origin.split(":")
+    return f"photo:{name}", tuple(int(v) for v in crop.split(","))
+
+
+def test_splits_share_no_material(mini):
+    seen = {split: set() for split in mini}
+    for split, (_, samples) in mini.items():
+        for sample in samples:
+            assert sample.metadata["origins"]
+            for origin in sample.metadata["origins"]:
+                name, crop = origin_parts(origin)
+                if crop is None:
+                    table = name.rsplit(":", 1)[0] if name.startswith("table:") else name
+                    seen[split].add(table)
+                else:
+                    assert origin.split(":")[2] == split
+    for a in seen:
+        for b in seen:
+            assert a == b or not seen[a] & seen[b]
+
+
+def test_photo_bands_are_disjoint_parts_of_the_photo():
+    from mixed_r1.data.mini_material import SPLITS, _photos, load_material
+
+    material = load_material(0)
+    for name, photo in _photos().items():
+        parts = [material[split].photos[name] for split in SPLITS]
+        assert sum(part.width for part in parts) == photo.width
+        left = 0
+        for part in parts:
+            box = (left, 0, left + part.width, photo.height)
+            assert part.tobytes() == photo.crop(box).tobytes()
+            left += part.width
+
+
+def test_equal_arguments_give_equal_bytes(tmp_path):
+    def build(name, seed):
+        build_mini(tmp_path / name, seed=seed, size=150)
+        return {
+            p.relative_to(tmp_path / name): p.read_bytes()
+            for p in (tmp_path / name).rglob("*")
+            if p.is_file()
+        }
+
+    first = build("a", 0)
+    assert build("b", 0) == first
+    assert build("c", 1) != first
+
+
+def test_answers_are_balanced(mini):
+    train = mini["train"][1]
+    yes = Counter(s.answer for s in train if s.task == "yes_no")
+    assert 0.4 < yes["yes"] / yes.total() < 0.6
+    letters = Counter(s.answer for s in train if s.task == "multiple_choice")
+    assert all(0.25 < letters[letter] / letters.total() < 0.42 for letter in "ABC")
+    digits = Counter(s.metadata["think"] for s in train if s.metadata["kind"] == "choose_digit")
+    assert len(digits) == 10
+
+
+def test_targets_follow_from_the_question_and_the_reasoning(mini):
+    for s in rows(mini):
+        think, target = s.metadata["think"], sft_target(s)
+        assert target.startswith(f"<think>{think}</think><answer>") and target.endswith("</answer>")
+        assert 2 <= len(think.split()) <= 8
+        numbers = [int(v) for v in re.findall(r"\d+", s.question)]
+        kind = s.metadata["kind"]
+        if kind == "is_digit":
+            assert s.answer == ("yes" if think == f"the digit is {numbers[0]}" else "no")
+        elif kind == "left_larger":
+            left, right = (int(v) for v in re.findall(r"\d", think))
+            assert s.answer == ("yes" if left > right else "no")
+        elif kind == "number_larger":
+            assert s.answer == ("yes" if numbers[0] > numbers[1] else "no")
+        elif kind in ("choose_digit", "choose_photo"):
+            assert think.split()[-1] == s.options["ABC".index(s.answer)]
+        elif kind == "arithmetic":
+            a, b = numbers
+            assert int(s.answer) == (a + b if "+" in s.question else a - b)
+        elif kind == "bar_value":
+            assert think.split()[-1] == s.answer
+        elif kind == "highest_bar":
+            bars = {color: int(value) for color, value in (bar.split() for bar in think.split(", "))}
+            assert s.answer == max(bars, key=bars.get)
+        elif s.task == "grounding":
+            assert len(s.answer) == (2 if kind == "find_both" else 1)
+            assert all(v % 8 == 0 and 0 <= v <= 48 for box in s.answer for v in box)
+
+
+def test_bars_are_as_high_as_the_gold_says(mini):
+    from mixed_r1.data.mini_render import COLORS
+
+    checked = 0
+    for s in rows(mini):
+        if s.metadata["kind"] == "bar_value":
+            color = s.metadata["think"].split()[0]
+            image = open_image(s.images[0])
+            heights = [sum(image.getpixel((x, y)) == COLORS[color] for y in range(48)) for x in range(48)]
+            assert abs((max(heights) - 1) / 0.44 - float(s.answer)) <= 2.5
+            checked += 1
+    assert checked > 80
+
+
+def test_sft_target_renders_each_task():
+    def target(**fields):
+        return sft_target(Sample(id="x", question="?", metadata={"think": "t"}, **fields))
+
+    assert target(task="yes_no", answer=True) == "<think>t</think><answer>yes</answer>"
+    assert target(task="grounding", answer=[1, 2, 3, 4.5]).endswith("<answer>[1, 2, 3, 4.5]</answer>")
+    two = target(task="grounding", answer=[[1, 2, 3, 4], [5, 6, 7, 8]])
+    assert two.endswith("<answer>[[1, 2, 3, 4], [5, 6, 7, 8]]</answer>")
+    assert target(task="chart", answer=["a", 2]).endswith("<answer>[a, 2]</answer>")
+
+
+def test_corpus_holds_questions_options_and_targets(mini):
+    texts = list(corpus(mini["train"][1]))
+    choice = next(s for s in mini["train"][1] if s.task == "multiple_choice")
+    assert {choice.question, f"A. {choice.options[0]}", sft_target(choice)} <= set(texts)
