@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask
 
 from mixed_r1.images import open_image
+from mixed_r1.models.attention import ATTENTION
 from mixed_r1.models.base import Prompt
 from mixed_r1.models.chat import chat_messages
 from mixed_r1.schema import Box, Sample
@@ -51,7 +51,7 @@ class VisionLanguageAdapter(ABC):
         # Kept apart from self.model, which training may wrap (LoRA); wrapping replaces submodules in place.
         self.core = model.model
         self.image_token_id: int = model.config.image_token_id
-        self._flex = False
+        self.core.language_model.set_attn_implementation(ATTENTION)
         self.banned_tokens = tuple(sorted({token for token in self._vision_tokens() if token is not None}))
         self.stop_tokens = tuple(sorted(_stop_tokens(model, tokenizer)))
 
@@ -169,7 +169,6 @@ class VisionLanguageAdapter(ABC):
         # A single decoded token is never an image (banned_tokens), so decoding is spared the check.
         if image_features is not None or input_ids.shape[1] > 1:
             embeddings = self._with_images(input_ids, embeddings, image_features)
-        self._set_attention(isinstance(attention_mask, BlockMask))
         output = self.core.language_model(
             inputs_embeds=embeddings,
             position_ids=position_ids if position_ids.shape[0] > 1 else position_ids[0],
@@ -190,11 +189,6 @@ class VisionLanguageAdapter(ABC):
         if image_features is None:
             return embeddings
         return embeddings.masked_scatter(is_image.unsqueeze(-1), image_features.to(embeddings.dtype))
-
-    def _set_attention(self, flex: bool) -> None:
-        if flex != self._flex:
-            self.core.language_model.set_attn_implementation("flex_attention" if flex else "sdpa")
-            self._flex = flex
 
     def to_model_box(self, box: Box, image_size: tuple[int, int], model_image_size: tuple[int, int]) -> Box:
         """Original pixels -> the coordinates this family speaks (``box_frame``), unrounded."""

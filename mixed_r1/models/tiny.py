@@ -129,7 +129,8 @@ def tiny_adapter(
 def train_tokenizer(family: str, corpus: Iterable[str], *, vocab_size: int) -> Qwen2Tokenizer:
     """Byte-level BPE, Qwen2's pre-tokenizer (digits one by one), at most ``vocab_size`` tokens in all.
 
-    Any text encodes. The tags <think>, </think>, <answer>, </answer> are ordinary tokens: decoding keeps them.
+    Any text encodes. The tags <think>, </think>, <answer>, </answer> are ordinary tokens: decoding keeps
+    them.
     """
     vision_tokens = _QWEN_TOKENS if family == "qwen2_5_vl" else tuple(_INTERNVL_TOKENS.values())
     special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *vision_tokens)

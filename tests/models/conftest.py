@@ -1,0 +1,108 @@
+"""Real tiny models of each family, and the stock processors of transformers as the other side of comparisons.
+
+The processor classes ask for a video processor, which needs torchvision; a subclass whose signature leaves it
+out keeps their image and text code, which is what is compared here, as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from transformers import InternVLProcessor, Qwen2_5_VLProcessor
+
+from mixed_r1.models import VisionLanguageAdapter, tiny_adapter
+from mixed_r1.schema import Sample
+
+CORPUS = (
+    "What digit is shown in the image? <think>It is a two.</think><answer>2</answer>",
+    "Is there a cat in the first image? yes or no",
+    "Which bar of the chart is highest, and by how much? Describe the picture in one sentence.",
+)
+
+
+class QwenImageTextProcessor(Qwen2_5_VLProcessor):
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        super().__init__(image_processor, tokenizer, None, chat_template=chat_template)
+
+
+class InternVLImageTextProcessor(InternVLProcessor):
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        super().__init__(image_processor, tokenizer, None, image_seq_length=9, chat_template=chat_template)
+
+
+def _processor(adapter: VisionLanguageAdapter) -> Any:
+    kind = InternVLImageTextProcessor if adapter.family == "internvl" else QwenImageTextProcessor
+    return kind(adapter.image_processor, adapter.tokenizer, chat_template=adapter.tokenizer.chat_template)
+
+
+def _image(width: int, height: int, seed: int = 0) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def _sample(question: str, *images: Any, **fields: Any) -> Sample:
+    defaults = {"id": "s", "task": "open_ended", "answer": "a", "question": question, "images": images}
+    return Sample(**{**defaults, **fields})
+
+
+@pytest.fixture(scope="session")
+def corpus() -> tuple[str, ...]:
+    return CORPUS
+
+
+@pytest.fixture(scope="session", params=("qwen2_5_vl", "internvl"))
+def adapter(request: pytest.FixtureRequest) -> VisionLanguageAdapter:
+    return tiny_adapter(request.param, corpus=CORPUS, seed=0, max_tiles=4)
+
+
+@pytest.fixture(scope="session")
+def make_image() -> Callable[..., Image.Image]:
+    return _image
+
+
+@pytest.fixture(scope="session")
+def make_sample() -> Callable[..., Sample]:
+    return _sample
+
+
+@pytest.fixture(scope="session")
+def stock_inputs() -> Callable[..., dict[str, Any]]:
+    """What the stock processor makes of the questions and images of samples: a right-padded batch."""
+
+    def process(adapter: VisionLanguageAdapter, *samples: Sample) -> dict[str, Any]:
+        conversations = [
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "image", "image": image} for image in sample.images]
+                    + [{"type": "text", "text": sample.question}],
+                }
+            ]
+            for sample in samples
+        ]
+        options = {
+            "tokenize": True,
+            "add_generation_prompt": True,
+            "return_dict": True,
+            "return_tensors": "pt",
+        }
+        padding = {"padding": True, "padding_side": "right"}
+        return dict(
+            _processor(adapter).apply_chat_template(conversations, **options, processor_kwargs=padding)
+        )
+
+    return process
+
+
+@pytest.fixture(scope="session")
+def mixed_samples() -> list[Sample]:
+    """Text only, one image, several images of different shapes."""
+    return [
+        _sample("Is two more than 1?"),
+        _sample("What digit is shown?", _image(48, 48)),
+        _sample("Which image shows the chart?", _image(96, 40, 1), _image(30, 80, 2), _image(64, 64, 3)),
+    ]
