@@ -1,4 +1,5 @@
-"""Mixed-R1: GRPO post-training of vision-language models on a mix of tasks, each with its own verifiable reward."""
+"""Mixed-R1: GRPO post-training of vision-language models on a mix of tasks, each with its own verifiable
+reward."""
 
 from importlib.metadata import PackageNotFoundError, version
 

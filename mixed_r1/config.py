@@ -37,7 +37,8 @@ class Config(BaseModel):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, overrides: Iterable[str] = ()) -> Self:
-        """Read a YAML file (or start from the defaults), then apply ``key=value`` overrides, values read as YAML.
+        """Read a YAML file (or start from the defaults), then apply ``key=value`` overrides, values read as
+        YAML.
 
         Nested keys use dots: ``reward.box_frame=norm1000``.
         """
@@ -48,7 +49,9 @@ class Config(BaseModel):
             except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
                 raise ConfigError(f"{path} must be a readable YAML file, got {error}") from None
             if loaded is not None and not isinstance(loaded, dict):
-                raise ConfigError(f"{path} must hold a mapping of keys to values, got {type(loaded).__name__}")
+                raise ConfigError(
+                    f"{path} must hold a mapping of keys to values, got {type(loaded).__name__}"
+                )
             values = loaded or {}
         for override in overrides:
             key, separator, text = override.partition("=")

@@ -46,7 +46,7 @@ def open_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 return image.convert("RGB")
     except ImageError as error:
         raise ImageError(f"image {name}: {error}") from None
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError and more
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error and more
         raise ImageError(f"image {name} must be decodable, got {type(error).__name__}: {error}") from None
 
 

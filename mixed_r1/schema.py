@@ -6,8 +6,9 @@ import math
 import re
 from typing import Any, Literal, TypeAlias, get_args
 
-from mixed_r1_kernels.reason import Reason
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from mixed_r1_kernels.reason import Reason
 
 __all__ = ["FRAMES", "LETTERS", "TASKS", "Box", "Frame", "Reason", "Sample", "Task"]
 
@@ -38,8 +39,8 @@ class Sample(BaseModel):
     =================  ==================================================================
 
     Boxes are corners (x1 < x2, y1 < y2) in pixels of the original image unless ``frame`` says otherwise.
-    ``image_size`` is (width, height) in pixels of the image the boxes refer to; ``resized_size`` is that image as the
-    model sees it. ``reward`` overrides fields of RewardConfig for this row.
+    ``image_size`` is (width, height) in pixels of the image the boxes refer to; ``resized_size`` is that
+    image as the model sees it. ``reward`` overrides fields of RewardConfig for this row.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -94,7 +95,9 @@ def _checked_answer(task: Task, answer: Any, options: tuple[str, ...] | None) ->
             letter = answer.strip().upper()
             if letter in letters:
                 return letter
-        raise ValueError(f"answer must be one of the letters {letters!r} for task multiple_choice, got {answer!r}")
+        raise ValueError(
+            f"answer must be one of the letters {letters!r} for task multiple_choice, got {answer!r}"
+        )
     if task == "grounding":
         return _checked_boxes(answer)
     if task == "chart" and isinstance(answer, (list, tuple)):
@@ -121,7 +124,9 @@ def _checked_boxes(answer: Any) -> tuple[Box, ...]:
     if isinstance(answer, (list, tuple)) and len(answer) == 4 and not isinstance(answer[0], (list, tuple)):
         boxes = (answer,)
     if not isinstance(boxes, (list, tuple)) or not boxes:
-        raise ValueError(f"answer must be a non-empty list of boxes [x1, y1, x2, y2] for task grounding, got {answer!r}")
+        raise ValueError(
+            f"answer must be a non-empty list of boxes [x1, y1, x2, y2] for task grounding, got {answer!r}"
+        )
     checked: list[Box] = []
     for box in boxes:
         numbers = isinstance(box, (list, tuple)) and all(

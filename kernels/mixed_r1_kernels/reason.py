@@ -1,4 +1,5 @@
-"""Why a reward has the value it has. The numbers are shared with csrc/core and are part of the file formats: append only."""
+"""Why a reward has the value it has. The numbers are shared with csrc/core and are part of the file formats:
+append only."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Checkpoints that are whole or absent.
 
-A checkpoint is written to a temporary directory, every file is synced, a manifest of SHA-256 sums is added, the
-directory is renamed into place, and only then does the ``latest`` link move. A reader verifies the manifest before it
-parses anything, and falls back to the previous checkpoint where it does not hold.
+A checkpoint is written to a temporary directory, every file is synced, a manifest of SHA-256 sums is added,
+the directory is renamed into place, and only then does the ``latest`` link move. A reader verifies the
+manifest before it parses anything, and falls back to the previous checkpoint where it does not hold.
 """
 
 from __future__ import annotations
@@ -53,19 +53,26 @@ def save_checkpoint(root: Path, step: int, write: Callable[[Path], None], *, kee
 
 
 def verify_checkpoint(directory: Path) -> None:
-    """Raise CheckpointError unless the files of ``directory`` are exactly those of its manifest, bit for bit."""
+    """Raise CheckpointError unless the files of ``directory`` are exactly those of its manifest, bit for
+    bit."""
     try:
         sums = json.loads((directory / MANIFEST).read_text())["sha256"]
         expected = {str(name): str(digest) for name, digest in sums.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{directory / MANIFEST} must be a readable manifest, got {error}") from None
-    present = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()} - {MANIFEST}
+    present = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()} - {
+        MANIFEST
+    }
     if present != set(expected):
         missing, added = sorted(set(expected) - present), sorted(present - set(expected))
-        raise CheckpointError(f"{directory} must hold the files of its manifest, got {missing} missing, {added} added")
+        raise CheckpointError(
+            f"{directory} must hold the files of its manifest, got {missing} missing, {added} added"
+        )
     for name, digest in expected.items():
         if _sha256(directory / name) != digest:
-            raise CheckpointError(f"{directory / name} must have the SHA-256 sum of its manifest, got another")
+            raise CheckpointError(
+                f"{directory / name} must have the SHA-256 sum of its manifest, got another"
+            )
 
 
 def find_checkpoint(root: Path) -> Path | None:

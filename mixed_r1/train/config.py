@@ -27,7 +27,7 @@ class TrainConfig(Config):
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"  # auto: cuda where there is one
     system_prompt: str | None = None
-    freeze: tuple[Literal["vision", "projector"], ...] = ("vision",)
+    freeze: tuple[Literal["vision", "projector"], ...] = ("vision", "projector")
     gradient_checkpointing: bool = False
 
     # How much
@@ -53,7 +53,9 @@ class TrainConfig(Config):
     clip_low: float = Field(0.2, ge=0, lt=1)
     clip_high: float = Field(0.2, ge=0)
     beta: float = Field(0.0, ge=0)  # weight of the KL to the starting model
-    overlong: Literal["score", "mask"] = "score"  # a completion cut at max_new_tokens: score it, or leave it out
+    overlong: Literal["score", "mask"] = (
+        "score"  # a completion cut at max_new_tokens: score it, or leave it out
+    )
     reward: RewardConfig = RewardConfig()
     reward_weights: dict[str, float] | None = None
 
@@ -75,7 +77,10 @@ class TrainConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
         if self.completions_per_prompt < 2 and self.advantage != "batch":
-            raise ValueError(f"completions_per_prompt must be at least 2, got {self.completions_per_prompt}: a group of one has no advantage")
+            raise ValueError(
+                "completions_per_prompt must be at least 2 (a group of one has no advantage), "
+                f"got {self.completions_per_prompt}"
+            )
         return self
 
     def sampling(self) -> SamplingParams:

@@ -1,4 +1,5 @@
-"""Where gradients go. An engine owns the optimizer; the trainer calls these methods and knows nothing of ranks."""
+"""Where gradients go. An engine owns the optimizer; the trainer calls these methods and knows nothing of
+ranks."""
 
 from __future__ import annotations
 
@@ -58,7 +59,9 @@ class LocalEngine:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
         )
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda k: learning_rate_factor(k, config))
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda k: learning_rate_factor(k, config)
+        )
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
@@ -86,7 +89,10 @@ class LocalEngine:
             for name, value in entry.items()
         }
         save_file(tensors, directory / "optimizer.safetensors")
-        record = {"param_groups": state["param_groups"], "scheduler": {"last_epoch": self.scheduler.last_epoch}}
+        record = {
+            "param_groups": state["param_groups"],
+            "scheduler": {"last_epoch": self.scheduler.last_epoch},
+        }
         (directory / "optimizer.json").write_text(json.dumps(record))
 
     def load(self, directory: Path) -> None:
@@ -101,7 +107,8 @@ class LocalEngine:
 
 
 def learning_rate_factor(update: int, config: TrainConfig) -> float:
-    """The learning rate of optimizer step ``update`` (from 0) over ``config.lr``: linear warm-up, then the schedule."""
+    """The learning rate of optimizer step ``update`` (from 0) over ``config.lr``: linear warm-up, then the
+    schedule."""
     total = config.steps * config.updates_per_rollout
     if update < config.warmup_steps:
         return (update + 1) / config.warmup_steps

@@ -1,4 +1,5 @@
-"""Reward on held-out rows: greedy and sampled, per task, with standard errors that count rows, not completions."""
+"""Reward on held-out rows: greedy and sampled, per task, with standard errors that count rows, not
+completions."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ class Evaluation:
     rewards: np.ndarray  # [rows] float64, NaN where a row was masked
 
     def records(self) -> list[dict[str, Any]]:
-        """One record per task and one for all: mean, standard error over rows, number of rows, column means."""
+        """One record per task and one for all: mean, standard error over rows, number of rows, column
+        means."""
         tasks = sorted({sample.task for sample in self.samples})
         return [self._record(task) for task in tasks] + [self._record("all")]
 
@@ -82,7 +84,8 @@ def evaluate(
 ) -> Evaluation:
     """Answer every row and score it. Greedy where ``params.temperature`` is 0.
 
-    The random numbers depend on ``seed`` and the row's id alone, so two models are compared on the same draws.
+    The random numbers depend on ``seed`` and the row's id alone, so two models are compared on the same
+    draws.
     """
     if not samples:
         raise ValueError("samples must hold at least one row, got none")
@@ -108,7 +111,9 @@ def evaluate(
         scored.extend(as_scored(sample, prompt) for sample, prompt in zip(chunk, prompts, strict=True))
         if on_progress is not None:
             on_progress(len(chunk))
-    batch = reward([c.text for group in completions for c in group], [s for s in scored for _ in range(count)])
+    batch = reward(
+        [c.text for group in completions for c in group], [s for s in scored for _ in range(count)]
+    )
     totals = np.where(batch.mask, batch.total, np.nan).reshape(len(samples), count)
     rewards = totals.mean(axis=1)
     mode: Mode = "greedy" if greedy else "sampled"
@@ -119,7 +124,9 @@ def as_scored(sample: Sample, prompt: Prompt) -> Sample:
     """The row with the image sizes that turn the model's boxes into pixels of the original."""
     if sample.task != "grounding" or not prompt.image_sizes:
         return sample
-    return sample.model_copy(update={"image_size": prompt.image_sizes[0], "resized_size": prompt.model_image_sizes[0]})
+    return sample.model_copy(
+        update={"image_size": prompt.image_sizes[0], "resized_size": prompt.model_image_sizes[0]}
+    )
 
 
 def _stderr(values: np.ndarray) -> float:

@@ -1,8 +1,9 @@
 """Policy losses as pure functions on log-probs.
 
-Shapes: N target tokens of one pack, K completions of the batch. ``rows`` [N] says which completion a token belongs to.
-A batch is cut into packs, and packs over ranks, so every loss is a *sum* over its tokens with weights that already
-hold the global normaliser: adding the packs' losses (and their gradients) gives the batch's, whatever the cut.
+Shapes: N target tokens of one pack, K completions of the batch. ``rows`` [N] says which completion a token
+belongs to. A batch is cut into packs, and packs over ranks, so every loss is a *sum* over its tokens with
+weights that already hold the global normaliser: adding the packs' losses (and their gradients) gives the
+batch's, whatever the cut.
 
 With r_t = exp(logprob_t - old_logprob_t) and A the completion's advantage, per token:
 
@@ -11,7 +12,8 @@ With r_t = exp(logprob_t - old_logprob_t) and A the completion's advantage, per 
 - ``dapo``     the same, mean over all tokens of the global batch (DAPO, arXiv 2503.14476).
 - ``dr_grpo``  the same, sum over tokens / (completions x max_new_tokens) (Dr. GRPO, arXiv 2503.20783).
 - ``gspo``     r is the completion's geometric mean ratio; normalised like grpo (GSPO, arXiv 2507.18071).
-- ``cispo``    -stop_gradient(min(r, 1 + high)) A logprob, mean over all tokens (MiniMax-M1, arXiv 2506.13585).
+- ``cispo``    -stop_gradient(min(r, 1 + high)) A logprob, mean over all tokens (MiniMax-M1, arXiv
+               2506.13585).
 
 The KL penalty is k3, exp(d) - d - 1 with d = reference - logprob, weighted like the loss's tokens.
 """
@@ -40,12 +42,15 @@ class TokenStats:
     old_kl: Tensor  # k3 against the sampling policy: how far the update has moved
 
 
-def token_weights(kind: LossName, lengths: Tensor, *, num_completions: int, num_tokens: int, max_new_tokens: int) -> Tensor:
+def token_weights(
+    kind: LossName, lengths: Tensor, *, num_completions: int, num_tokens: int, max_new_tokens: int
+) -> Tensor:
     """The weight of one token of each completion, [K] float32.
 
     Args:
         lengths: [K] tokens of each completion.
-        num_completions, num_tokens: totals over the global batch (all packs and ranks), zero-advantage completions counted.
+        num_completions, num_tokens: totals over the global batch (all packs and ranks), zero-advantage
+            completions counted.
     """
     if kind in ("grpo", "gspo"):
         return 1.0 / (lengths.clamp(min=1).float() * max(num_completions, 1))
@@ -69,10 +74,12 @@ def policy_loss(
     beta: float = 0.0,
     reference_logprobs: Tensor | None = None,
 ) -> tuple[Tensor, TokenStats]:
-    """The pack's share of the batch's loss, a float32 scalar with gradient to ``logprobs``, and its statistics.
+    """The pack's share of the batch's loss, a float32 scalar with gradient to ``logprobs``, and its
+    statistics.
 
     Args:
-        logprobs: [N] under the policy. old_logprobs: [N] when sampled. reference_logprobs: [N], needed iff beta > 0.
+        logprobs: [N] under the policy. old_logprobs: [N] when sampled. reference_logprobs: [N], needed iff
+            beta > 0.
         advantages, weights: [K]; ``weights`` from ``token_weights``.
         rows: [N] int64 into K. All tokens of a completion are in one pack.
     """

@@ -1,4 +1,5 @@
-"""What a step reports, and where it is written: metrics.jsonl always, completions to Parquet every k-th step."""
+"""What a step reports, and where it is written: metrics.jsonl always, completions to Parquet every k-th
+step."""
 
 from __future__ import annotations
 
@@ -12,11 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from mixed_r1_kernels.reason import Reason
 
 from mixed_r1.rewards import RewardBatch
 from mixed_r1.schema import Sample
 from mixed_r1.train.rollout import Group
+from mixed_r1_kernels.reason import Reason
 
 __all__ = ["JsonLines", "reward_metrics", "rollout_metrics", "write_completions"]
 
@@ -30,7 +31,9 @@ class JsonLines:
         self._stream = path.open("ab")
         if offset is not None:
             if offset > os.path.getsize(path):
-                raise ValueError(f"offset must be within {path}, got {offset} of {os.path.getsize(path)} bytes")
+                raise ValueError(
+                    f"offset must be within {path}, got {offset} of {os.path.getsize(path)} bytes"
+                )
             self._stream.truncate(offset)
 
     def write(self, record: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
-"""Groups as packed sequences: ``[prompt | c1 | c2 | ... | cG]`` with a tree mask, so a prompt is encoded once.
+"""Groups as packed sequences: ``[prompt | c1 | c2 | ... | cG]`` with a tree mask, so a prompt is encoded
+once.
 
-A completion sees the prompt and itself; its positions restart at the prompt's end. The last token of a completion is a
-target only, so it is not an input. Stock transformers models take the result unchanged.
+A completion sees the prompt and itself; its positions restart at the prompt's end. The last token of a
+completion is a target only, so it is not an input. Stock transformers models take the result unchanged.
 
 Two layouts of the same units (a prompt with some of its completions):
 
@@ -48,7 +49,9 @@ class Pack:
     position_ids: Tensor  # [A, B, T] int64
     unit_of: Tensor  # [B, T] int64, PADDING for padding
     completion_of: Tensor  # [B, T] int64, PROMPT for prompt tokens
-    source: Tensor  # [N] int64 into the flattened B * T inputs: the token whose hidden state predicts the target
+    source: (
+        Tensor  # [N] int64 into the flattened B * T inputs: the token whose hidden state predicts the target
+    )
     targets: Tensor  # [N] int64
     rows: Tensor  # [N] int64, the completion of the batch a target belongs to
     items: tuple[PackItem, ...]  # in the order of their images
@@ -83,8 +86,9 @@ def pack_groups(
 ) -> list[Pack]:
     """Cut ``items`` into packs of at most ``max_tokens`` inputs (padding counted).
 
-    A group too large for one pack is split into several that repeat the prompt; a single completion longer than
-    ``max_tokens`` with its prompt makes a pack of its own. The result depends on the order of items only through ties.
+    A group too large for one pack is split into several that repeat the prompt; a single completion longer
+    than ``max_tokens`` with its prompt makes a pack of its own. The result depends on the order of items only
+    through ties.
     """
     if layout not in ("dense", "flex"):
         raise ValueError(f"layout must be 'dense' or 'flex', got {layout!r}")
@@ -152,7 +156,9 @@ def _lay_out(rows: Sequence[Sequence[PackItem]], adapter: ModelAdapter) -> Pack:
             unit_of[b, start:stop] = unit
             prompt_end = b * T + start + len(item.prompt) - 1
             first = start + len(item.prompt)
-            for c, (tokens, index, length) in enumerate(zip(item.completions, item.indices, lengths, strict=True)):
+            for c, (tokens, index, length) in enumerate(
+                zip(item.completions, item.indices, lengths, strict=True)
+            ):
                 completion_of[b, first : first + length] = c
                 source.append(torch.cat([torch.tensor([prompt_end]), torch.arange(length) + b * T + first]))
                 targets.append(tokens)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from mixed_r1_kernels import token_logprobs_and_entropy
 from torch import Tensor
 
 from mixed_r1.models.base import ModelAdapter
 from mixed_r1.train.packing import Pack
+from mixed_r1_kernels import token_logprobs_and_entropy
 
 __all__ = ["completion_logprobs", "packing_layout"]
 
@@ -19,10 +19,14 @@ def packing_layout(adapter: ModelAdapter) -> str:
     return "flex" if adapter.output_weight.device.type == "cuda" else "dense"
 
 
-def completion_logprobs(adapter: ModelAdapter, pack: Pack, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Log-probs [N] float32 of ``pack.targets`` (with gradient) and the entropies [N] of their distributions (without).
+def completion_logprobs(
+    adapter: ModelAdapter, pack: Pack, *, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Log-probs [N] float32 of ``pack.targets`` (with gradient) and the entropies [N] of their distributions
+    (without).
 
-    Logits exist only at completion positions and only a chunk at a time. The distribution is the one the sampler draws
+    Logits exist only at completion positions and only a chunk at a time. The distribution is the one the
+    sampler draws
     from: banned tokens out, ``temperature`` applied.
     """
     hidden_BTd = adapter.hidden_states(
@@ -42,7 +46,8 @@ def _mask(adapter: ModelAdapter, pack: Pack) -> Any:
 
 
 def _image_features(adapter: ModelAdapter, pack: Pack) -> Tensor | None:
-    """The rollout's features where every item with images brought them; else the vision tower runs, with gradient."""
+    """The rollout's features where every item with images brought them; else the vision tower runs, with
+    gradient."""
     with_images = [item for item in pack.items if item.prompt.num_image_tokens]
     if not with_images:
         return None

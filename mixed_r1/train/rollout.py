@@ -44,7 +44,9 @@ class Completion:
 
     tokens: Tensor  # [C] int64
     logprobs: Tensor  # [C] float32, of the policy: temperature and banned tokens applied, no truncation
-    sampling_logprobs: Tensor  # [C] float32, of the distribution drawn from: top-k, top-p and min-p applied as well
+    sampling_logprobs: (
+        Tensor  # [C] float32, of the distribution drawn from: top-k, top-p and min-p applied as well
+    )
     stopped: bool  # ended with a stop token; False: cut at max_new_tokens
     text: str  # decoded, without the stop token
 

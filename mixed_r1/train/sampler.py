@@ -1,10 +1,11 @@
 """Sampling with a shared prefill: each prompt runs through the model once, then G rows decode from its cache.
 
-A draw depends only on (seed, step, sample id, completion index): every row has its own counter-based random stream
-and the token is found by inverting the distribution function in float64, so batch layout changes nothing but the
-last bits of the logits.
+A draw depends only on (seed, step, sample id, completion index): every row has its own counter-based random
+stream and the token is found by inverting the distribution function in float64, so batch layout changes
+nothing but the last bits of the logits.
 
-Shapes: B prompts, G completions each, R = B * G rows, P longest prompt, L cache length, A position axes, V vocab.
+Shapes: B prompts, G completions each, R = B * G rows, P longest prompt, L cache length, A position axes, V
+    vocab.
 """
 
 from __future__ import annotations
@@ -40,11 +41,15 @@ def sample_completions(
     """Draw ``num_completions`` completions of every prompt.
 
     Args:
-        adapter: the model family; its ``banned_tokens`` are never drawn, its ``stop_tokens`` end a completion.
+        adapter: the model family; its ``banned_tokens`` are never drawn, its ``stop_tokens`` end a
+            completion.
         prompts: B encoded prompts, any mix of text and images.
-        keys: B sample ids; with ``seed``, ``step`` and the completion's index they alone decide the random numbers.
-        image_features: what ``adapter.image_features([prompt])`` gave for each prompt, to skip the vision tower.
-        max_rows: prompts decoded together times ``num_completions``; longer batches are cut, short prompts first.
+        keys: B sample ids; with ``seed``, ``step`` and the completion's index they alone decide the random
+            numbers.
+        image_features: what ``adapter.image_features([prompt])`` gave for each prompt, to skip the vision
+            tower.
+        max_rows: prompts decoded together times ``num_completions``; longer batches are cut, short prompts
+            first.
 
     Returns:
         B lists of ``num_completions`` completions, in the order of ``prompts``.
@@ -53,14 +58,20 @@ def sample_completions(
         raise ValueError(f"keys must have one entry per prompt, got {len(keys)} for {len(prompts)} prompts")
     if num_completions < 1:
         raise ValueError(f"num_completions must be at least 1, got {num_completions}")
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # alike lengths together: little padding
+    order = sorted(
+        range(len(prompts)), key=lambda i: len(prompts[i])
+    )  # alike lengths together: little padding
     batch_size = max(1, max_rows // num_completions)
     results: list[list[Completion]] = [[] for _ in prompts]
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         features = None if image_features is None else [image_features[i] for i in chosen]
         uniforms = np.concatenate(
-            [random_stream(seed, step, keys[i], g, params.max_new_tokens)[None] for i in chosen for g in range(num_completions)]
+            [
+                random_stream(seed, step, keys[i], g, params.max_new_tokens)[None]
+                for i in chosen
+                for g in range(num_completions)
+            ]
         )
         batch = _Decoder(adapter, [prompts[i] for i in chosen], features, num_completions, params, uniforms)
         rows = batch.run()
@@ -70,8 +81,11 @@ def sample_completions(
 
 
 def random_stream(seed: int, step: int, key: str, index: int, length: int) -> np.ndarray:
-    """``length`` float64 uniforms in [0, 1): Philox keyed by a hash of (seed, step, sample id, completion index)."""
-    digest = hashlib.blake2b(f"{seed}\0{step}\0{key}\0{index}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    """``length`` float64 uniforms in [0, 1): Philox keyed by a hash of (seed, step, sample id, completion
+    index)."""
+    digest = hashlib.blake2b(
+        f"{seed}\0{step}\0{key}\0{index}".encode("utf-8", "surrogatepass"), digest_size=16
+    ).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little"))).random(length)
 
 
@@ -115,7 +129,9 @@ class _Decoder:
             tokens, logprobs, sampling_logprobs = _draw(
                 hidden_Rd, self.adapter, self.params, self.uniforms[alive, t]
             )
-            drawn = zip(alive.tolist(), tokens.tolist(), logprobs.tolist(), sampling_logprobs.tolist(), strict=True)
+            drawn = zip(
+                alive.tolist(), tokens.tolist(), logprobs.tolist(), sampling_logprobs.tolist(), strict=True
+            )
             for row, token, logprob, sampling_logprob in drawn:
                 rows[row].tokens.append(token)
                 rows[row].logprobs.append(logprob)
@@ -138,7 +154,8 @@ class _Decoder:
         return [self._completion(row) for row in rows]
 
     def _prefill(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Run the prompts, left-padded, and repeat what the rows need: hidden [R, d], mask [R, P], next positions [A, R]."""
+        """Run the prompts, left-padded, and repeat what the rows need: hidden [R, d], mask [R, P], next
+        positions [A, R]."""
         B, P = len(self.prompts), max(len(prompt) for prompt in self.prompts)
         axes = self.prompts[0].position_ids.shape[0]
         pad = self.adapter.stop_tokens[0]
@@ -161,7 +178,9 @@ class _Decoder:
         )[:, -1]
         G = self.num_completions
         self.cache.batch_repeat_interleave(G)
-        next_AB = torch.tensor([prompt.next_position for prompt in self.prompts], device=self.device).expand(axes, B)
+        next_AB = torch.tensor([prompt.next_position for prompt in self.prompts], device=self.device).expand(
+            axes, B
+        )
         return (
             hidden_Bd.repeat_interleave(G, dim=0),
             attended_BP.to(self.device).repeat_interleave(G, dim=0),
@@ -170,7 +189,9 @@ class _Decoder:
 
     def _completion(self, row: _Row) -> Completion:
         stopped = row.tokens[-1] in self.adapter.stop_tokens
-        text = self.adapter.tokenizer.decode(row.tokens[:-1] if stopped else row.tokens, skip_special_tokens=False)
+        text = self.adapter.tokenizer.decode(
+            row.tokens[:-1] if stopped else row.tokens, skip_special_tokens=False
+        )
         return Completion(
             tokens=torch.tensor(row.tokens, dtype=torch.int64),
             logprobs=torch.tensor(row.logprobs, dtype=torch.float32),
@@ -199,7 +220,9 @@ def _draw(
     cumulative_RV = probs_RV.cumsum(-1)
     total_R1 = cumulative_RV[:, -1:]
     # Strictly below the total: the token found always has a probability above zero.
-    thresholds_R1 = torch.minimum(uniforms_R[:, None] * total_R1, total_R1.nextafter(torch.zeros_like(total_R1)))
+    thresholds_R1 = torch.minimum(
+        uniforms_R[:, None] * total_R1, total_R1.nextafter(torch.zeros_like(total_R1))
+    )
     tokens_R1 = torch.searchsorted(cumulative_RV, thresholds_R1, right=True)
     logprobs_R = logprobs_RV.gather(1, tokens_R1).squeeze(1)
     sampling_R = logprobs_R - total_R1.squeeze(1).log().float() if params.truncates else logprobs_R

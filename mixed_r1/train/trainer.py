@@ -1,36 +1,35 @@
-"""The GRPO loop, top to bottom: rows -> prompts -> rollouts -> rewards -> advantages -> packed groups -> one update.
+"""The GRPO loop, top to bottom: rows -> prompts -> rollouts -> rewards -> advantages -> packed groups -> one
+update.
 
-Deviations from the textbook: a group is one packed sequence; groups without a difference in reward are left out of the
-forward pass (their gradient is zero) but counted in the normaliser; the ratio is taken against the sampler's own
-log-probs, so there is no separate old-policy pass; banned tokens are out of the softmax when sampling and training.
+Deviations from the textbook: a group is one packed sequence; groups without a difference in reward are left
+out of the forward pass (their gradient is zero) but counted in the normaliser; the ratio is taken against the
+sampler's own log-probs, so there is no separate old-policy pass; banned tokens are out of the softmax when
+sampling and training.
 """
 
 from __future__ import annotations
 
 import json
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
-from mixed_r1_kernels import EmbeddingTable, TaskEma, group_advantages
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 
-from mixed_r1.config import ConfigError
-from mixed_r1.data import MixtureSampler, load_samples
+from mixed_r1.data import load_samples
+from mixed_r1.data.mixture import MixtureSampler
 from mixed_r1.images import ImageError
-from mixed_r1.models import ModelAdapter, load_adapter
+from mixed_r1.models import ModelAdapter, Prompt, load_adapter
 from mixed_r1.rewards import MixedReward, RewardBatch
-from mixed_r1.train.checkpoint import find_checkpoint, save_checkpoint
+from mixed_r1.schema import TASKS, Sample
+from mixed_r1.train.checkpoint import save_checkpoint
 from mixed_r1.train.config import TrainConfig
 from mixed_r1.train.engine import LocalEngine
 from mixed_r1.train.evaluation import Evaluation, as_scored, evaluate
@@ -40,11 +39,10 @@ from mixed_r1.train.packing import Pack, PackItem, pack_groups
 from mixed_r1.train.policy import completion_logprobs, packing_layout
 from mixed_r1.train.rollout import Group
 from mixed_r1.train.sampler import sample_completions
+from mixed_r1.train.session import Clock, on_sigterm, open_run, progress_display
+from mixed_r1_kernels import EmbeddingTable, TaskEma, group_advantages
 
 __all__ = ["Trainer", "make_reward", "train"]
-
-# Settings that decide no number of the run: they may differ when it is resumed.
-FREE_ON_RESUME = {"out", "eval_every", "checkpoint_every", "completions_every", "max_rollout_rows", "device"}
 
 
 def train(config: TrainConfig, *, resume: bool = False, console: Console | None = None) -> dict[str, Any]:
@@ -68,22 +66,9 @@ def make_reward(config: TrainConfig, adapter: ModelAdapter) -> MixedReward:
     """
     reward_config = config.reward.model_copy(update={"box_frame": adapter.box_frame})
     table = EmbeddingTable.from_pretrained(config.model)
-    return MixedReward(table=table, tokenizer=adapter.tokenizer, weights=config.reward_weights, config=reward_config)
-
-
-@dataclass
-class _Clock:
-    """Seconds spent in each part of a step."""
-
-    rollout: float = 0.0
-    reward: float = 0.0
-    train: float = 0.0
-
-    @contextmanager
-    def measure(self, part: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        setattr(self, part, getattr(self, part) + time.perf_counter() - start)
+    return MixedReward(
+        table=table, tokenizer=adapter.tokenizer, weights=config.reward_weights, config=reward_config
+    )
 
 
 class Trainer:
@@ -91,9 +76,11 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, *, resume: bool = False, console: Console | None = None) -> None:
         self.config, self.console = config, console or Console(stderr=True)
-        checkpoint = _open_run(config, resume)
+        checkpoint = open_run(config, resume)
         torch.manual_seed(config.seed)
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+        device = (
+            ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+        )
         dtype = getattr(torch, config.dtype)
         source = checkpoint or config.model
         self.adapter = load_adapter(source, dtype=dtype, device=device, system_prompt=config.system_prompt)
@@ -101,7 +88,9 @@ class Trainer:
         self._set_trainable()
         self.reference: ModelAdapter | None = None
         if config.beta > 0:
-            self.reference = load_adapter(config.model, dtype=dtype, device=device, system_prompt=config.system_prompt)
+            self.reference = load_adapter(
+                config.model, dtype=dtype, device=device, system_prompt=config.system_prompt
+            )
         self.samples = load_samples(config.data)
         self.validation = load_samples(config.validation)[: config.eval_samples] if config.validation else []
         self.reward = make_reward(config, self.adapter)
@@ -118,7 +107,7 @@ class Trainer:
 
     def run(self) -> dict[str, Any]:
         config = self.config
-        with _progress(self.console) as progress, _stop_on_sigterm(self):
+        with progress_display(self.console) as progress, on_sigterm(self.stop):
             if self.step == 0 and self.validation:
                 self.before = self._evaluate(progress, "before")
             bar = progress.add_task("train", total=config.steps, completed=self.step, note="")
@@ -136,9 +125,13 @@ class Trainer:
             after = self._evaluate(progress, "after") if self.validation else {}
         return self._summary(after)
 
+    def stop(self) -> None:
+        """Finish the step under way, write a checkpoint and leave."""
+        self.stopping = True
+
     def _step(self) -> dict[str, Any]:
         """One rollout of ``prompts_per_step`` groups and the updates on it."""
-        clock, config = _Clock(), self.config
+        clock, config = Clock(), self.config
         self.step += 1
         with clock.measure("rollout"):
             groups, skipped = self._rollout()
@@ -172,7 +165,8 @@ class Trainer:
         }
 
     def _rollout(self) -> tuple[list[Group], int]:
-        """Encode the next rows and sample a group for each; rows that cannot be encoded are logged and replaced."""
+        """Encode the next rows and sample a group for each; rows that cannot be encoded are logged and
+        replaced."""
         config, adapter = self.config, self.adapter
         samples, prompts, skipped = [], [], 0
         while len(samples) < config.prompts_per_step:
@@ -181,17 +175,20 @@ class Trainer:
                 try:
                     prompt = adapter.encode(sample)
                     if len(prompt) > config.max_prompt_tokens:
-                        raise ValueError(f"prompt must have at most {config.max_prompt_tokens} tokens, got {len(prompt)}")
+                        raise ValueError(
+                            f"prompt must have at most {config.max_prompt_tokens} tokens, got {len(prompt)}"
+                        )
                 except (ImageError, ValueError) as error:
                     skipped += 1
                     self.console.print(f"row {sample.id} skipped: {error}", style="yellow", markup=False)
                     if skipped > max(len(self.samples), config.prompts_per_step):
-                        raise ValueError(f"data must hold rows that can be encoded, got {skipped} bad ones in a row") from None
+                        raise ValueError(
+                            f"data must hold rows that can be encoded, got {skipped} bad ones in a row"
+                        ) from None
                     continue
                 samples.append(as_scored(sample, prompt))
                 prompts.append(prompt)
-        with torch.no_grad():
-            features = [adapter.image_features([p]) if p.num_image_tokens else None for p in prompts]
+        features = self._image_features(prompts)
         drawn = sample_completions(
             adapter,
             prompts,
@@ -210,7 +207,16 @@ class Trainer:
         ]
         return groups, skipped
 
-    def _advantages(self, batch: RewardBatch, mask: np.ndarray, samples: Sequence[Any]) -> np.ndarray:
+    @torch.no_grad()
+    def _image_features(self, prompts: Sequence[Prompt]) -> list[torch.Tensor | None]:
+        """One pass of the vision tower for all prompts, cut into each prompt's share."""
+        features = self.adapter.image_features(prompts)
+        if features is None:
+            return [None] * len(prompts)
+        shares = iter(features.split([p.num_image_tokens for p in prompts if p.num_image_tokens]))
+        return [next(shares) if p.num_image_tokens else None for p in prompts]
+
+    def _advantages(self, batch: RewardBatch, mask: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
         method = self.config.advantage
         return group_advantages(
             batch.values if method == "gdpo" else batch.total,
@@ -218,12 +224,15 @@ class Trainer:
             weights=self.reward.column_weights() if method == "gdpo" else None,
             method=method,
             mask=mask,
-            task_ids=_codes([sample.task for sample in samples]) if method == "task_ema" else None,
+            task_ids=np.array([TASKS.index(sample.task) for sample in samples])
+            if method == "task_ema"
+            else None,
             state=self.task_ema if method == "task_ema" else None,
         )
 
     def _update(self, groups: Sequence[Group], advantages: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-        """Forward, backward and optimizer step over the packs of this rollout, ``updates_per_rollout`` times."""
+        """Forward, backward and optimizer step over the packs of this rollout, ``updates_per_rollout``
+        times."""
         config = self.config
         completions = [c for group in groups for c in group.completions]
         lengths = torch.tensor([len(c) for c in completions])
@@ -267,14 +276,20 @@ class Trainer:
             chosen = [i for i in range(len(group.completions)) if wanted[first + i]]
             if chosen:
                 tokens = tuple(group.completions[i].tokens for i in chosen)
-                items.append(PackItem(group.prompt, tokens, tuple(first + i for i in chosen), group.image_features))
+                items.append(
+                    PackItem(group.prompt, tokens, tuple(first + i for i in chosen), group.image_features)
+                )
             first += len(group.completions)
         layout = packing_layout(self.adapter)
         packs = pack_groups(items, self.adapter, max_tokens=self.config.max_tokens_per_pack, layout=layout)
         return [pack.to(self.device) for pack in packs]
 
     def _pack_loss(
-        self, pack: Pack, old_logprobs: Sequence[torch.Tensor], advantages: torch.Tensor, weights: torch.Tensor
+        self,
+        pack: Pack,
+        old_logprobs: Sequence[torch.Tensor],
+        advantages: torch.Tensor,
+        weights: torch.Tensor,
     ) -> tuple[torch.Tensor, TokenStats, torch.Tensor]:
         config = self.config
         logprobs, entropies = completion_logprobs(self.adapter, pack, temperature=config.temperature)
@@ -373,56 +388,12 @@ class Trainer:
         return psutil.Process().memory_info().rss / 2**20
 
 
-def _open_run(config: TrainConfig, resume: bool) -> Path | None:
-    """Make the run directory, or find what to resume from; refuses to mix two runs."""
-    saved = config.out / "config.yaml"
-    if not saved.exists():
-        config.out.mkdir(parents=True, exist_ok=True)
-        config.save(saved)
-        return None
-    if not resume:
-        raise ConfigError(f"out must be a new directory (or resume it), got {config.out}, which holds a run")
-    old, new = TrainConfig.load(saved).model_dump(), config.model_dump()
-    changed = [key for key in new if key not in FREE_ON_RESUME and old[key] != new[key]]
-    if changed:
-        difference = "; ".join(f"{key} was {old[key]!r}, got {new[key]!r}" for key in changed)
-        raise ConfigError(f"settings must be those of the run in {config.out}: {difference}")
-    return find_checkpoint(config.out / "checkpoints")
-
-
-@contextmanager
-def _stop_on_sigterm(trainer: Trainer) -> Iterator[None]:
-    def stop(signum: int, frame: FrameType | None) -> None:
-        trainer.stopping = True
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-    )
-
-
 def _note(record: dict[str, Any]) -> str:
-    return f"reward {record['reward/mean']:.3f}  length {record['length/mean']:.0f}  {record['tokens_per_second']:.0f} tok/s"
+    return (
+        f"reward {record['reward/mean']:.3f}  length {record['length/mean']:.0f}  "
+        f"{record['tokens_per_second']:.0f} tokens/s"
+    )
 
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _codes(labels: Sequence[str]) -> np.ndarray:
-    from mixed_r1.schema import TASKS
-
-    return np.array([TASKS.index(label) for label in labels], dtype=np.int64)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""GRPO on mixed verifiable rewards."""

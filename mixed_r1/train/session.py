@@ -1,0 +1,89 @@
+"""What surrounds the loop: the run directory, clocks, the progress display and signals."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from mixed_r1.config import ConfigError
+from mixed_r1.train.checkpoint import find_checkpoint
+from mixed_r1.train.config import TrainConfig
+
+__all__ = ["Clock", "on_sigterm", "open_run", "progress_display"]
+
+# Settings that decide no number of the run: they may differ when it is resumed.
+FREE_ON_RESUME = {"out", "eval_every", "checkpoint_every", "completions_every", "max_rollout_rows", "device"}
+
+
+@dataclass
+class Clock:
+    """Seconds spent in each part of a step."""
+
+    rollout: float = 0.0
+    reward: float = 0.0
+    train: float = 0.0
+
+    @contextmanager
+    def measure(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        setattr(self, part, getattr(self, part) + time.perf_counter() - start)
+
+
+def open_run(config: TrainConfig, resume: bool) -> Path | None:
+    """Make the run directory, or find what to resume from; refuses to mix two runs."""
+    saved = config.out / "config.yaml"
+    if not saved.exists():
+        config.out.mkdir(parents=True, exist_ok=True)
+        config.save(saved)
+        return None
+    if not resume:
+        raise ConfigError(f"out must be a new directory (or resume it), got {config.out}, which holds a run")
+    old, new = TrainConfig.load(saved).model_dump(), config.model_dump()
+    changed = [key for key in new if key not in FREE_ON_RESUME and old[key] != new[key]]
+    if changed:
+        difference = "; ".join(f"{key} was {old[key]!r}, got {new[key]!r}" for key in changed)
+        raise ConfigError(f"settings must be those of the run in {config.out}: {difference}")
+    return find_checkpoint(config.out / "checkpoints")
+
+
+@contextmanager
+def on_sigterm(action: Callable[[], None]) -> Iterator[None]:
+    """Inside, SIGTERM calls ``action`` instead of ending the process."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        action()
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def progress_display(console: Console) -> Progress:
+    """Bars with counts, elapsed time, ETA and a note."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+    )
