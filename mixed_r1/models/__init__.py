@@ -1,4 +1,4 @@
-"""Vision-language models behind one protocol: Qwen2.5-VL, Qwen2-VL and InternVL."""
+"""Vision-language models behind one protocol: Qwen2.5-VL, Qwen2-VL, Qwen3-VL and InternVL."""
 
 from mixed_r1.models.adapter import VisionLanguageAdapter
 from mixed_r1.models.base import ModelAdapter, Prompt

@@ -166,29 +166,27 @@ class VisionLanguageAdapter(ABC):
             ValueError: ``image_features`` has not exactly one row per image placeholder.
         """
         embeddings = self.core.get_input_embeddings()(input_ids)
+        extra: dict[str, Any] = {}
         # A single decoded token is never an image (banned_tokens), so decoding is spared the check.
         if image_features is not None or input_ids.shape[1] > 1:
-            embeddings = self._with_images(input_ids, embeddings, image_features)
+            is_image = input_ids == self.image_token_id
+            _check_count(is_image, image_features)
+        if image_features is not None:
+            features, extra = self._language_inputs(is_image, image_features)
+            embeddings = embeddings.masked_scatter(is_image.unsqueeze(-1), features.to(embeddings.dtype))
         output = self.core.language_model(
             inputs_embeds=embeddings,
             position_ids=position_ids if position_ids.shape[0] > 1 else position_ids[0],
             attention_mask=attention_mask,
             past_key_values=cache,
             use_cache=cache is not None,
+            **extra,
         )
         return output.last_hidden_state
 
-    def _with_images(self, input_ids: Tensor, embeddings: Tensor, image_features: Tensor | None) -> Tensor:
-        is_image = input_ids == self.image_token_id
-        expected = int(is_image.sum())
-        found = 0 if image_features is None else image_features.shape[0]
-        if expected != found:
-            raise ValueError(
-                f"image_features must have one row per image token, got {found} for {expected} tokens"
-            )
-        if image_features is None:
-            return embeddings
-        return embeddings.masked_scatter(is_image.unsqueeze(-1), image_features.to(embeddings.dtype))
+    def _language_inputs(self, is_image: Tensor, image_features: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        """What replaces the placeholders [image tokens, d], and further inputs of the language model."""
+        return image_features, {}
 
     def to_model_box(self, box: Box, image_size: tuple[int, int], model_image_size: tuple[int, int]) -> Box:
         """Original pixels -> the coordinates this family speaks (``box_frame``), unrounded."""
@@ -220,6 +218,14 @@ class VisionLanguageAdapter(ABC):
 def _scaled(box: Box, source: tuple[int, int], target: tuple[int, int]) -> Box:
     x, y = target[0] / source[0], target[1] / source[1]
     return (box[0] * x, box[1] * y, box[2] * x, box[3] * y)
+
+
+def _check_count(is_image: Tensor, image_features: Tensor | None) -> None:
+    expected, found = int(is_image.sum()), 0 if image_features is None else image_features.shape[0]
+    if expected != found:
+        raise ValueError(
+            f"image_features must have one row per image token, got {found} for {expected} tokens"
+        )
 
 
 def _stop_tokens(model: Any, tokenizer: Any) -> set[int]:

@@ -22,6 +22,7 @@ __all__ = ["FAMILIES", "RemoteCodeError", "load_adapter"]
 FAMILIES: dict[str, type[VisionLanguageAdapter]] = {
     "qwen2_5_vl": QwenVLAdapter,
     "qwen2_vl": QwenVLAdapter,
+    "qwen3_vl": QwenVLAdapter,
     "internvl": InternVLAdapter,
 }
 

@@ -1,4 +1,4 @@
-"""Qwen2.5-VL and Qwen2-VL: M-RoPE positions, one run of image tokens per smart-resized image."""
+"""Qwen2.5-VL, Qwen2-VL and Qwen3-VL: M-RoPE positions, one run of image tokens per smart-resized image."""
 
 from __future__ import annotations
 
@@ -53,12 +53,25 @@ class QwenVLAdapter(VisionLanguageAdapter):
         features = self.core.get_image_features(
             pixel_inputs["pixel_values"], pixel_inputs["image_grid_thw"], return_dict=True
         )
-        return torch.cat(list(features.pooler_output))
+        embeddings = torch.cat(list(features.pooler_output))
+        # Qwen3-VL also adds features of earlier vision layers to its first hidden states: kept side by side.
+        deepstack = [torch.cat(list(level)) for level in getattr(features, "deepstack_features", None) or ()]
+        return torch.cat([embeddings, *deepstack], dim=1)
+
+    def _language_inputs(self, is_image: Tensor, image_features: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        embeddings, *deepstack = torch.split(
+            image_features, self.core.language_model.config.hidden_size, dim=1
+        )
+        if not deepstack:
+            return embeddings, {}
+        return embeddings, {"visual_pos_masks": is_image, "deepstack_visual_embeds": deepstack}
 
     def vision_parameters(self) -> list[torch.nn.Parameter]:
-        """The tower without its merger, which is the projector."""
+        """The tower without its mergers, which are the projector."""
         projector = {id(parameter) for parameter in self.projector_parameters()}
         return [parameter for parameter in self.core.visual.parameters() if id(parameter) not in projector]
 
     def projector_parameters(self) -> list[torch.nn.Parameter]:
-        return list(self.core.visual.merger.parameters())
+        visual = self.core.visual
+        mergers = [visual.merger, *getattr(visual, "deepstack_merger_list", ())]
+        return [parameter for merger in mergers for parameter in merger.parameters()]

@@ -14,19 +14,12 @@ from typing import Any
 import torch
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import nn
-from transformers import (
-    AutoModelForImageTextToText,
-    InternVLConfig,
-    Qwen2_5_VLConfig,
-    Qwen2Config,
-    Qwen2Tokenizer,
-)
+from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2Tokenizer
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from mixed_r1.models.adapter import VisionLanguageAdapter
-from mixed_r1.models.internvl import InternVLAdapter
-from mixed_r1.models.qwen2_5_vl import QwenVLAdapter
+from mixed_r1.models.load import FAMILIES
 
 __all__ = ["tiny_adapter", "train_tokenizer"]
 
@@ -38,7 +31,6 @@ _INTERNVL_TOKENS = {
     "video_token": "<video>",
 }
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-_IMAGE_TEXT = {"qwen2_5_vl": "<|vision_start|><|image_pad|><|vision_end|>", "internvl": "<IMG_CONTEXT>"}
 
 # Roles cost no tokens: a turn ends with <|im_end|>, and only the assistant's begins with <|im_start|>.
 _CHAT_TEMPLATE = (
@@ -72,7 +64,7 @@ def tiny_adapter(
     dtype: torch.dtype = torch.float32,
     system_prompt: str | None = None,
 ) -> VisionLanguageAdapter:
-    """A small random model of ``family`` ("qwen2_5_vl" or "internvl") with a tokenizer trained on ``corpus``.
+    """A small random model of ``family`` (a key of ``FAMILIES``) with a tokenizer trained on ``corpus``.
 
     The defaults have about 0.4 M parameters and (image_size / patch_size / 2)^2 = 9 tokens for a square
     image. Qwen images keep their aspect ratio at about ``image_size``^2 pixels; InternVL images are cut into
@@ -83,56 +75,40 @@ def tiny_adapter(
         ValueError: an unknown family, sizes that do not divide, or a ``vocab_size`` below the 256 bytes and
             the special tokens.
     """
-    if family not in _IMAGE_TEXT:
-        raise ValueError(f"family must be one of {sorted(_IMAGE_TEXT)}, got {family!r}")
-    if image_size % (2 * patch_size):
-        raise ValueError(
-            f"image_size must be a multiple of 2 * patch_size, got {image_size} and {patch_size}"
-        )
-    for name, hidden, heads, unit in (
-        ("text", text_hidden, text_heads, 2),
-        ("vision", vision_hidden, vision_heads, 4),
-    ):
-        if hidden % (heads * unit):
-            raise ValueError(
-                f"{name}_hidden must be a multiple of {unit} * {name}_heads, got {hidden} and {heads}"
-            )
+    if family not in FAMILIES:
+        raise ValueError(f"family must be one of {sorted(FAMILIES)}, got {family!r}")
+    _check_multiple("image_size", image_size, 2 * patch_size, "2 * patch_size")
+    _check_multiple("text_hidden", text_hidden, 2 * text_heads, "2 * text_heads")
+    _check_multiple("vision_hidden", vision_hidden, 4 * vision_heads, "4 * vision_heads")
     tokenizer = train_tokenizer(family, corpus, vocab_size=vocab_size)
     text = _text_config(tokenizer, hidden=text_hidden, layers=text_layers, heads=text_heads)
-    vision = {
-        "hidden_size": vision_hidden,
-        "num_heads": vision_heads,
-        "layers": vision_layers,
-        "patch_size": patch_size,
-    }
-    if family == "qwen2_5_vl":
-        config = _qwen_config(tokenizer, text, vision)
-        pixels = image_size * image_size
-        image_processor: Any = Qwen2VLImageProcessorPil(
-            size={"shortest_edge": pixels, "longest_edge": pixels}, patch_size=patch_size
-        )
-    else:
-        config = _internvl_config(tokenizer, text, vision, image_size)
-        image_processor = GotOcr2ImageProcessorPil(
-            size={"height": image_size, "width": image_size}, min_patches=1, max_patches=max_tiles
-        )
+    vision = {"hidden": vision_hidden, "layers": vision_layers, "heads": vision_heads}
+    build = _internvl_config if family == "internvl" else _qwen_config
+    config = build(family, tokenizer, text, vision, patch_size=patch_size, image_size=image_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation="sdpa")
         _initialize(model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    adapter = QwenVLAdapter if family == "qwen2_5_vl" else InternVLAdapter
-    return adapter(model.eval(), tokenizer, image_processor, family=family, system_prompt=system_prompt)
+    image_processor = _image_processor(family, patch_size, image_size, max_tiles)
+    return FAMILIES[family](
+        model.eval(), tokenizer, image_processor, family=family, system_prompt=system_prompt
+    )
+
+
+def _check_multiple(name: str, value: int, unit: int, rule: str) -> None:
+    if value % unit:
+        raise ValueError(f"{name} must be a multiple of {rule} = {unit}, got {value}")
 
 
 def train_tokenizer(family: str, corpus: Iterable[str], *, vocab_size: int) -> Qwen2Tokenizer:
     """Byte-level BPE, Qwen2's pre-tokenizer (digits one by one), at most ``vocab_size`` tokens in all.
 
-    Any text encodes. The tags <think>, </think>, <answer>, </answer> are ordinary tokens: decoding keeps
-    them.
+    Any text encodes. <think>, </think>, <answer>, </answer> are ordinary tokens, which decoding keeps.
     """
-    vision_tokens = _QWEN_TOKENS if family == "qwen2_5_vl" else tuple(_INTERNVL_TOKENS.values())
+    internvl = family == "internvl"
+    vision_tokens = tuple(_INTERNVL_TOKENS.values()) if internvl else _QWEN_TOKENS
     special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *vision_tokens)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     room = vocab_size - len(special) - len(_TAGS)
@@ -143,16 +119,16 @@ def train_tokenizer(family: str, corpus: Iterable[str], *, vocab_size: int) -> Q
     backend.pre_tokenizer = Qwen2Tokenizer().backend_tokenizer.pre_tokenizer
     trainer = trainers.BpeTrainer(vocab_size=room, initial_alphabet=sorted(alphabet), show_progress=False)
     backend.train_from_iterator(_without_tags(corpus), trainer)
-    merges = _merges(backend)
     tokenizer = Qwen2Tokenizer(
         vocab=backend.get_vocab(),
-        merges=merges,
+        merges=[tuple(pair) for pair in json.loads(backend.to_str())["model"]["merges"]],
         eos_token="<|im_end|>",
-        extra_special_tokens=_INTERNVL_TOKENS if family == "internvl" else None,
+        extra_special_tokens=_INTERNVL_TOKENS if internvl else None,
     )
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in _TAGS])
-    tokenizer.chat_template = _CHAT_TEMPLATE.replace("IMAGE", _IMAGE_TEXT[family])
+    image = "<IMG_CONTEXT>" if internvl else "<|vision_start|><|image_pad|><|vision_end|>"
+    tokenizer.chat_template = _CHAT_TEMPLATE.replace("IMAGE", image)
     return tokenizer
 
 
@@ -164,11 +140,11 @@ def _without_tags(corpus: Iterable[str]) -> Iterable[str]:
         yield text
 
 
-def _merges(backend: Tokenizer) -> list[tuple[str, str]]:
-    return [tuple(pair) for pair in json.loads(backend.to_str())["model"]["merges"]]
-
-
 def _text_config(tokenizer: Qwen2Tokenizer, *, hidden: int, layers: int, heads: int) -> dict[str, Any]:
+    half_head = hidden // heads // 2
+    # Time, height and width share the rotary frequencies about 1 : 1.5 : 1.5, as in the published models.
+    time = half_head // 4
+    height = (half_head - time) // 2
     return {
         "vocab_size": len(tokenizer),
         "hidden_size": hidden,
@@ -176,8 +152,13 @@ def _text_config(tokenizer: Qwen2Tokenizer, *, hidden: int, layers: int, heads: 
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "num_key_value_heads": heads // 2 if heads % 2 == 0 else heads,
+        "head_dim": hidden // heads,
         "max_position_embeddings": 32768,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": [time, height, half_head - time - height],
+        },
         "bos_token_id": None,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
@@ -185,61 +166,78 @@ def _text_config(tokenizer: Qwen2Tokenizer, *, hidden: int, layers: int, heads: 
     }
 
 
-def _qwen_config(tokenizer: Qwen2Tokenizer, text: dict[str, Any], vision: dict[str, Any]) -> Qwen2_5_VLConfig:
-    half_head = text["hidden_size"] // text["num_attention_heads"] // 2
-    # Time, height and width share the rotary frequencies 1 : 1.5 : 1.5, as in the published models.
-    time = half_head // 4
-    height = (half_head - time) // 2
-    text["rope_parameters"]["mrope_section"] = [time, height, half_head - time - height]
-    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in _QWEN_TOKENS}
-    return Qwen2_5_VLConfig(
-        text_config=text,
-        vision_config={
-            "depth": vision["layers"],
-            "hidden_size": vision["hidden_size"],
-            "intermediate_size": 2 * vision["hidden_size"],
-            "num_heads": vision["num_heads"],
-            "patch_size": vision["patch_size"],
-            "window_size": 8 * vision["patch_size"],
-            "out_hidden_size": text["hidden_size"],
-            "fullatt_block_indexes": [vision["layers"] - 1],
-        },
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-        tie_word_embeddings=True,
+def _qwen_config(
+    family: str,
+    tokenizer: Qwen2Tokenizer,
+    text: dict[str, Any],
+    vision: dict[str, int],
+    *,
+    patch_size: int,
+    image_size: int,
+) -> Any:
+    depth, width, hidden = vision["layers"], vision["hidden"], text["hidden_size"]
+    sizes: dict[str, Any] = {"depth": depth, "num_heads": vision["heads"], "patch_size": patch_size}
+    if family == "qwen2_vl":
+        sizes |= {"embed_dim": width, "hidden_size": hidden, "mlp_ratio": 2}
+    else:
+        sizes |= {"hidden_size": width, "out_hidden_size": hidden, "intermediate_size": 2 * width}
+    if family == "qwen2_5_vl":
+        sizes |= {"window_size": 8 * patch_size, "fullatt_block_indexes": [depth - 1]}
+    if family == "qwen3_vl":
+        positions = (image_size // patch_size) ** 2
+        sizes |= {"num_position_embeddings": positions, "deepstack_visual_indexes": [0]}
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    tokens = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+    ids = dict(zip(names, tokenizer.convert_tokens_to_ids(list(tokens)), strict=True))
+    return AutoConfig.for_model(
+        family, text_config=text, vision_config=sizes, tie_word_embeddings=True, **ids
     )
 
 
 def _internvl_config(
-    tokenizer: Qwen2Tokenizer, text: dict[str, Any], vision: dict[str, Any], image_size: int
-) -> InternVLConfig:
-    return InternVLConfig(
-        text_config=Qwen2Config(**text),
+    family: str,
+    tokenizer: Qwen2Tokenizer,
+    text: dict[str, Any],
+    vision: dict[str, int],
+    *,
+    patch_size: int,
+    image_size: int,
+) -> Any:
+    del text["rope_parameters"]["mrope_section"]
+    return AutoConfig.for_model(
+        family,
+        text_config={"model_type": "qwen2", **text},
         vision_config={
-            "hidden_size": vision["hidden_size"],
+            "hidden_size": vision["hidden"],
             "num_hidden_layers": vision["layers"],
-            "num_attention_heads": vision["num_heads"],
-            "intermediate_size": 2 * vision["hidden_size"],
+            "num_attention_heads": vision["heads"],
+            "intermediate_size": 2 * vision["hidden"],
             "image_size": [image_size, image_size],
-            "patch_size": [vision["patch_size"], vision["patch_size"]],
+            "patch_size": [patch_size, patch_size],
             "layer_scale_init_value": 1.0,
         },
         image_token_id=tokenizer.context_image_token_id,
-        image_seq_length=(image_size // vision["patch_size"] // 2) ** 2,
+        image_seq_length=(image_size // patch_size // 2) ** 2,
         tie_word_embeddings=True,
     )
+
+
+def _image_processor(family: str, patch_size: int, image_size: int, max_tiles: int) -> Any:
+    if family == "internvl":
+        size = {"height": image_size, "width": image_size}
+        return GotOcr2ImageProcessorPil(size=size, min_patches=1, max_patches=max_tiles)
+    pixels = image_size * image_size
+    size = {"shortest_edge": pixels, "longest_edge": pixels}
+    return Qwen2VLImageProcessorPil(size=size, patch_size=patch_size)
 
 
 @torch.no_grad()
 def _initialize(model: nn.Module) -> None:
     """Normal(0, 1 / fan_in) weights, zero biases: the usual std of 0.02 is too small at this width."""
     for name, parameter in model.named_parameters():
-        if parameter.ndim >= 2 and "position_embeddings" not in name and "cls_token" not in name:
-            fan_in = parameter.shape[1] if "embed_tokens" in name else math.prod(parameter.shape[1:])
-            parameter.normal_(0.0, fan_in**-0.5)
+        if name.endswith(("position_embeddings", "cls_token")):
+            parameter.normal_(0.0, 0.2)
+        elif parameter.ndim >= 2:
+            parameter.normal_(0.0, math.prod(parameter.shape[1:]) ** -0.5)
         elif name.endswith("bias"):
             parameter.zero_()
-        elif parameter.ndim >= 2:
-            parameter.normal_(0.0, 0.2)

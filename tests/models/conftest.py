@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from transformers import InternVLProcessor, Qwen2_5_VLProcessor
+from transformers import InternVLProcessor, Qwen2_5_VLProcessor, Qwen2VLProcessor, Qwen3VLProcessor
 
 from mixed_r1.models import VisionLanguageAdapter, tiny_adapter
 from mixed_r1.schema import Sample
@@ -24,19 +24,22 @@ CORPUS = (
 )
 
 
-class QwenImageTextProcessor(Qwen2_5_VLProcessor):
-    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-        super().__init__(image_processor, tokenizer, None, chat_template=chat_template)
-
-
-class InternVLImageTextProcessor(InternVLProcessor):
-    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-        super().__init__(image_processor, tokenizer, None, image_seq_length=9, chat_template=chat_template)
+STOCK_PROCESSORS = {
+    "qwen2_5_vl": Qwen2_5_VLProcessor,
+    "qwen2_vl": Qwen2VLProcessor,
+    "qwen3_vl": Qwen3VLProcessor,
+    "internvl": InternVLProcessor,
+}
 
 
 def _processor(adapter: VisionLanguageAdapter) -> Any:
-    kind = InternVLImageTextProcessor if adapter.family == "internvl" else QwenImageTextProcessor
-    return kind(adapter.image_processor, adapter.tokenizer, chat_template=adapter.tokenizer.chat_template)
+    class ImageTextProcessor(STOCK_PROCESSORS[adapter.family]):
+        def __init__(self, image_processor: Any = None, tokenizer: Any = None, **options: Any) -> None:
+            super().__init__(image_processor, tokenizer, None, **options)
+
+    options = {"image_seq_length": 9} if adapter.family == "internvl" else {}
+    template = adapter.tokenizer.chat_template
+    return ImageTextProcessor(adapter.image_processor, adapter.tokenizer, chat_template=template, **options)
 
 
 def _image(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -54,7 +57,7 @@ def corpus() -> tuple[str, ...]:
     return CORPUS
 
 
-@pytest.fixture(scope="session", params=("qwen2_5_vl", "internvl"))
+@pytest.fixture(scope="session", params=tuple(STOCK_PROCESSORS))
 def adapter(request: pytest.FixtureRequest) -> VisionLanguageAdapter:
     return tiny_adapter(request.param, corpus=CORPUS, seed=0, max_tiles=4)
 
