@@ -1,0 +1,5 @@
+"""Scoring a whole batch of completions against compiled golds in one call."""
+
+from mixed_r1_kernels.verify.api import CompiledGold, VerifyResult, VerifySettings, compile_gold, verify
+
+__all__ = ["CompiledGold", "VerifyResult", "VerifySettings", "compile_gold", "verify"]

@@ -1,0 +1,129 @@
+"""Settings of Mixed-Reward. Every field can also be set for one task or for one row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from mixed_r1.config import Config
+from mixed_r1.schema import TASKS, Task
+from mixed_r1_kernels.verify import VerifySettings
+
+__all__ = ["COLUMN_OF", "TASK_COLUMNS", "OpenEndedConfig", "RewardConfig"]
+
+COLUMN_OF: dict[Task, str] = {
+    "yes_no": "matching",
+    "multiple_choice": "matching",
+    "chart": "chart",
+    "math": "math",
+    "grounding": "iou",
+    "open_ended": "open_ended",
+}
+TASK_COLUMNS = ("matching", "chart", "math", "iou", "open_ended")
+
+
+class OpenEndedConfig(Config):
+    """How a BMAS becomes the open-ended reward. All off by default: the reward is BMAS clamped to [0, 1].
+
+    Applied in this order:
+        ``baseline`` b: x -> max(0, (x - b) / (1 - b)), with b the score of unrelated text;
+        ``length_penalty`` (lo, hi): with r = answer tokens / reference tokens, x * r / lo below lo, x * hi
+        / r above hi; ``repetition_penalty`` n: x * (distinct n-grams / n-grams) of the answer's tokens.
+    """
+
+    baseline: float | None = Field(default=None, ge=0.0, lt=1.0)
+    length_penalty: tuple[float, float] | None = None
+    repetition_penalty: int | None = Field(default=None, ge=1, le=16)
+    max_answer_bytes: int = Field(default=1 << 15, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> OpenEndedConfig:
+        if self.length_penalty is not None and not 0 < self.length_penalty[0] <= self.length_penalty[1]:
+            raise ValueError(f"length_penalty must be (lo, hi) with 0 < lo <= hi, got {self.length_penalty}")
+        return self
+
+
+class RewardConfig(Config):
+    """Settings of ``MixedReward``.
+
+    total = w_task * task + w_format * format; without a format (``format="none"``) its weight goes to the
+    task. ``weights`` names columns (matching, chart, math, iou, open_ended, format, or a function of yours)
+    and overrides ``task_weight`` and ``format_weight`` there. ``box_frame`` is the frame of *predicted*
+    boxes. ``box_score``, P predicted and G gold boxes, matched one to one for the largest sum of IoU:
+        continuous   sum of matched IoU / max(P, G)
+        threshold    number of matched IoU >= box_threshold / max(P, G)
+        giou         sum of max(0, GIoU) of the matched pairs / max(P, G)
+        plus_one     as continuous, a box holding the pixels x1..x2 inclusive (width x2 - x1 + 1)
+        vlm_r1       VLM-R1's rule on the first predicted and the first gold box: 1 if IoU > 0.5, where an
+        overlap of
+                     at most one pixel counts as none
+    ``tasks`` overrides fields by task: ``{"grounding": {"box_score": "threshold"}}``.
+    """
+
+    format: Literal["think_answer", "answer", "boxed", "none"] = "think_answer"
+    think_tag: str = "think"
+    answer_tag: str = "answer"
+    task_weight: float = Field(default=0.9, ge=0.0, allow_inf_nan=False)
+    format_weight: float = Field(default=0.1, ge=0.0, allow_inf_nan=False)
+    weights: dict[str, float] = Field(default_factory=dict)
+    box_frame: Literal["pixels", "norm1000", "norm1", "resized"] = "pixels"
+    box_score: Literal["continuous", "threshold", "giou", "plus_one", "vlm_r1"] = "continuous"
+    box_threshold: float = Field(default=0.5, gt=0.0, le=1.0)
+    chart_score: Literal["relaxed", "graded"] = "relaxed"
+    chart_text: Literal["exact", "anls"] = "exact"
+    chart_tolerance: float = Field(default=0.05, ge=0.0, lt=1.0)
+    max_bytes: int = Field(default=1 << 20, ge=1, le=1 << 30)
+    max_answer_bytes: int = Field(default=4096, ge=1, le=1 << 30)
+    max_items: int = Field(default=64, ge=1, le=1 << 30)
+    max_boxes: int = Field(default=256, ge=1, le=1 << 30)
+    max_depth: int = Field(default=64, ge=1, le=1 << 30)
+    open_ended: OpenEndedConfig = OpenEndedConfig()
+    tasks: dict[Task, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> RewardConfig:
+        self.verify_settings()
+        for name, weight in self.weights.items():
+            if not (weight >= 0 and weight < float("inf")):
+                raise ValueError(f"weights[{name!r}] must be finite and >= 0, got {weight}")
+        for task in self.tasks:
+            self.for_task(task)
+        return self
+
+    def verify_settings(self) -> VerifySettings:
+        """The part that the ``verify`` op reads."""
+        return VerifySettings(**{name: getattr(self, name) for name in VerifySettings.__dataclass_fields__})
+
+    def for_task(self, task: Task, overrides: Mapping[str, Any] | None = None) -> RewardConfig:
+        """These settings with those of ``tasks[task]``, then ``overrides`` (``Sample.reward``), applied.
+
+        Raises ConfigError for an unknown key or a value out of range.
+        """
+        changes = {**self.tasks.get(task, {}), **(overrides or {})}
+        if not changes:
+            return self
+        for key in changes:
+            if key == "tasks":
+                raise ValueError("tasks must not be set for one task or one row")
+        values = {name: getattr(self, name) for name in type(self).model_fields if name != "tasks"}
+        if isinstance(changes.get("weights"), Mapping):
+            changes["weights"] = {**self.weights, **changes["weights"]}
+        return type(self).from_mapping({**values, **changes})
+
+    def column_weights(self, names: tuple[str, ...]) -> dict[str, float]:
+        """The weight of each column in ``total``."""
+        unknown = [name for name in self.weights if name not in names]
+        if unknown:
+            raise ValueError(f"weights must name columns of {names}, got {unknown[0]!r}")
+        weights = {name: self.weights.get(name, self.task_weight) for name in names}
+        weights["format"] = self.weights.get("format", self.format_weight)
+        if self.format == "none":
+            for name in TASK_COLUMNS:
+                weights[name] += weights["format"]
+            weights["format"] = 0.0
+        return weights
+
+
+assert set(COLUMN_OF) == set(TASKS) and set(COLUMN_OF.values()) == set(TASK_COLUMNS)

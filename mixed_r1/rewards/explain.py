@@ -1,0 +1,121 @@
+"""Why one completion has the reward it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mixed_r1.rewards.grounding import match
+from mixed_r1.rewards.open_ended import OpenEndedScorer
+from mixed_r1.rewards.prepared import PreparedRow
+from mixed_r1.rewards.reward import MixedReward
+from mixed_r1.schema import Box, Sample
+from mixed_r1_kernels import Reason
+from mixed_r1_kernels.bmas.api import similarity_matrix
+from mixed_r1_kernels.verify import verify
+
+__all__ = ["BoxMatch", "Cell", "Explanation", "TokenMatch", "explain"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One column: its value (None: not applicable), weight and reason."""
+
+    value: float | None
+    weight: float
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class BoxMatch:
+    """A predicted box, the gold box it was matched to (None: none), and their IoU; in pixels of the
+    original image.
+    """
+
+    predicted: Box
+    gold: Box | None
+    iou: float
+
+
+@dataclass(frozen=True)
+class TokenMatch:
+    """A token and the most similar token of the other side."""
+
+    token: str
+    best: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Everything behind one row of a RewardBatch. ``total`` is None for a masked row; ``error`` then says
+    why.
+
+    ``boxes`` for grounding; ``answer_tokens`` (answer -> reference), ``reference_tokens`` (reference ->
+    answer) and ``similarity`` [answer tokens, reference tokens] for open_ended.
+    """
+
+    task: str
+    answer: str
+    gold: Any
+    total: float | None
+    cells: dict[str, Cell]
+    error: str | None = None
+    boxes: tuple[BoxMatch, ...] = ()
+    answer_tokens: tuple[TokenMatch, ...] = ()
+    reference_tokens: tuple[TokenMatch, ...] = ()
+    similarity: np.ndarray | None = None
+
+
+def explain(reward: MixedReward, completion: str, sample: Sample | Mapping[str, Any]) -> Explanation:
+    """Score one completion and say why. Raises as ``MixedReward`` does."""
+    batch = reward([completion], [sample])
+    row = reward.prepared_row(sample)
+    cells = {}
+    for k, name in enumerate(batch.names):
+        value = float(batch.values[0, k])
+        cells[name] = Cell(
+            None if np.isnan(value) else value, float(batch.weights[0, k]), Reason(int(batch.reasons[0, k]))
+        )
+    total = float(batch.total[0]) if batch.mask[0] else None
+    spec, answer = row.gold.spec, batch.answers[0]
+    found = Explanation(spec.task, answer, spec.answer, total, cells, row.error)
+    if row.error is not None or cells[batch.names[row.column]].reason not in (Reason.OK, Reason.DEGENERATE):
+        return found
+    if spec.task == "grounding":
+        return replace(found, boxes=_box_matches(completion, row, reward.impl))
+    if spec.task == "open_ended" and reward.open_ended is not None:
+        return _with_tokens(found, reward.open_ended)
+    return found
+
+
+def _box_matches(completion: str, row: PreparedRow, impl: str) -> tuple[BoxMatch, ...]:
+    result = verify([completion], [row.gold], impl=impl)
+    matching = match([row], result.boxes, result.box_counts)
+    gold_of = dict(zip(matching.predicted_index.tolist(), matching.gold_index.tolist(), strict=True))
+    iou_of = dict(zip(matching.predicted_index.tolist(), matching.iou.tolist(), strict=True))
+    golds: list[Box] = [tuple(box) for box in row.boxes.tolist()]
+    return tuple(
+        BoxMatch(tuple(box), golds[gold_of[i]] if i in gold_of else None, iou_of.get(i, 0.0))
+        for i, box in enumerate((result.boxes * row.scale).tolist())
+    )
+
+
+def _with_tokens(found: Explanation, scorer: OpenEndedScorer) -> Explanation:
+    answer_ids, reference_ids = scorer.token_ids([found.answer, found.gold])
+    similar = similarity_matrix(answer_ids, reference_ids, scorer.table)
+    left, right = scorer.tokens(answer_ids), scorer.tokens(reference_ids)
+    cosines = similar.cosines
+    return replace(
+        found,
+        answer_tokens=tuple(
+            TokenMatch(left[i], right[j], float(cosines[i, j])) for i, j in enumerate(similar.best_reference)
+        ),
+        reference_tokens=tuple(
+            TokenMatch(right[j], left[i], float(cosines[i, j])) for j, i in enumerate(similar.best_completion)
+        ),
+        similarity=cosines,
+    )
