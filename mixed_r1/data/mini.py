@@ -9,7 +9,7 @@ target reasoning) and ``origins`` (the material of the row).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image
 
 from mixed_r1.data.loaders import save_samples
-from mixed_r1.data.mini_material import BACKGROUNDS, CATEGORIES, SPLITS, Material, load_material
-from mixed_r1.data.mini_render import COLORS, bars_image, digit_card, paste_card, photo_crop
+from mixed_r1.data.mini_material import BACKGROUNDS, CATEGORIES, SPLITS, Material, Table, load_material
+from mixed_r1.data.mini_render import COLORS, bars_image, digit_card, draw_frame, paste_card, photo_crop
 from mixed_r1.data.storage import image_payload
-from mixed_r1.schema import LETTERS, Sample
+from mixed_r1.schema import LETTERS, Box, Sample
 
 __all__ = ["build_mini", "corpus", "mini_samples", "sft_target"]
 
@@ -54,8 +54,8 @@ def mini_samples(
     material: Material, *, split: str, seed: int, rows: int, image_size: int = 48
 ) -> Iterator[Sample]:
     """``rows`` samples of one split in a seeded order, kinds mixed by their shares."""
-    if image_size < 6 or image_size % 6:
-        raise ValueError(f"image_size must be a positive multiple of 6, got {image_size}")
+    if image_size < 12 or image_size % 3:
+        raise ValueError(f"image_size must be a multiple of 3, at least 12, got {image_size}")
     split_number = SPLITS.index(split)
     counts = _apportion(rows, [share for share, _ in _KINDS.values()])
     plan = [(kind, i) for kind, count in zip(_KINDS, counts, strict=True) for i in range(count)]
@@ -71,15 +71,16 @@ def mini_samples(
         yield Sample(id=f"mini-{split}-{kind}-{i:05d}", metadata=metadata, **fields)
 
 
-def sft_target(sample: Sample) -> str:
+def sft_target(sample: Sample, *, boxes: Sequence[Box] | None = None) -> str:
     """The completion a model should give: ``<think>...</think><answer>...</answer>`` with the right answer.
 
-    Boxes are rendered in ``sample.frame`` as ``[x1, y1, x2, y2]``, several as ``[[...], [...]]``; whole
-    numbers without a point.
+    Boxes are rendered as ``[x1, y1, x2, y2]``, several as ``[[...], [...]]``, rounded to what six digits
+    hold; ``boxes`` replaces ``sample.answer`` for a model that speaks other coordinates than
+    ``sample.frame``.
     """
     if sample.task == "grounding":
-        boxes = ["[" + ", ".join(f"{v:g}" for v in box) + "]" for box in sample.answer]
-        answer = boxes[0] if len(boxes) == 1 else "[" + ", ".join(boxes) + "]"
+        listed = ["[" + ", ".join(f"{v:g}" for v in box) + "]" for box in boxes or sample.answer]
+        answer = listed[0] if len(listed) == 1 else "[" + ", ".join(listed) + "]"
     elif isinstance(sample.answer, tuple):
         answer = "[" + ", ".join(sample.answer) + "]"
     else:
@@ -140,9 +141,10 @@ def _left_larger(material: Material, rng: np.random.Generator, side: int) -> _Fi
     labels = _labels(rng, 2)
     drawn = [_pick(material.digits[label], rng) for label in labels]
     image = Image.new("RGB", (side, side), (255, 255, 255))
-    half = side // 2
-    for i, (_, ink) in enumerate(drawn):
-        paste_card(image, ink, (i * half, side // 4, (i + 1) * half, side // 4 + half))
+    third = side // 3
+    for left, (_, ink) in zip((0, 2 * third), drawn, strict=True):
+        paste_card(image, ink, (left, third, left + third, 2 * third))
+    draw_frame(image)
     return {
         "task": "yes_no",
         "source": "digits",
@@ -169,7 +171,7 @@ def _number_larger(material: Material, rng: np.random.Generator, side: int) -> _
 
 
 def _choose_digit(material: Material, rng: np.random.Generator, side: int) -> _Fields:
-    label, *others = _labels(rng, 3)
+    label, *others = _labels(rng, 2)
     origin, ink = _pick(material.digits[label], rng)
     options, letter = _shuffled_options(str(label), [str(v) for v in others], rng)
     return {
@@ -205,20 +207,26 @@ def _region(material: Material, file: str, corners: tuple[int, int, int, int]) -
     return f"{material.bands[file]}:{','.join(str(v) for v in corners)}"
 
 
-def _chart(material: Material, rng: np.random.Generator, side: int) -> tuple[_Fields, list[str], list[int]]:
-    """Fields shared by the chart kinds, the colors of the bars, and their values."""
+def _table_rows(material: Material, rng: np.random.Generator) -> tuple[Table, list[tuple[str, int]]]:
+    """A table and three of its rows with different values."""
     table = _pick(material.tables, rng)
     by_value: dict[int, list[str]] = {}
     for label, value in table.bars():
         by_value.setdefault(value, []).append(label)
     values = [int(v) for v in rng.choice(sorted(by_value), size=3, replace=False)]
+    return table, [(_pick(by_value[value], rng), value) for value in values]
+
+
+def _chart(material: Material, rng: np.random.Generator, side: int) -> tuple[_Fields, list[str], list[int]]:
+    """Fields shared by the chart kinds, the colors of the bars, and their values."""
+    table, rows = _table_rows(material, rng)
+    values = [value for _, value in rows]
     colors = [str(v) for v in rng.choice(list(COLORS), size=3, replace=False)]
-    labels = [_pick(by_value[value], rng) for value in values]
     fields = {
         "task": "chart",
         "source": "tables",
         "image": bars_image(values, colors, side),
-        "origins": [f"table:{table.origin}:{label}" for label in labels],
+        "origins": [f"table:{table.origin}:{label}" for label, _ in rows],
     }
     return fields | {"title": table.title}, colors, values
 
@@ -237,34 +245,22 @@ def _bar_value(material: Material, rng: np.random.Generator, side: int) -> _Fiel
 def _highest_bar(material: Material, rng: np.random.Generator, side: int) -> _Fields:
     fields, colors, values = _chart(material, rng, side)
     title = fields.pop("title")
+    highest = colors[values.index(max(values))]
     return fields | {
         "question": f"{title}: which bar is the highest?",
-        "answer": colors[values.index(max(values))],
-        "think": ", ".join(f"{color} {value}" for color, value in zip(colors, values, strict=True)),
+        "answer": highest,
+        "think": f"{highest} ends at {max(values)}",
     }
 
 
-def _place(rng: np.random.Generator, card: int, cells: int = 6) -> tuple[int, int, int, int]:
-    """A box of ``card`` cells on a grid of ``cells`` x ``cells``."""
-    x, y = (int(v) for v in rng.integers(0, cells - card + 1, size=2))
-    return x, y, x + card, y + card
+def _places(rng: np.random.Generator, count: int) -> list[tuple[int, int, int, int]]:
+    """Boxes of ``count`` different cells of a 3 x 3 grid, in cells."""
+    cells = [divmod(int(v), 3) for v in rng.choice(9, size=count, replace=False)]
+    return [(x, y, x + 1, y + 1) for y, x in cells]
 
 
 def _place_name(box: tuple[int, int, int, int]) -> str:
-    x, y = ((box[0] + box[2]) * 3 // 12, (box[1] + box[3]) * 3 // 12)
-    return f"{('top', 'middle', 'bottom')[min(y, 2)]} {('left', 'center', 'right')[min(x, 2)]}"
-
-
-def _apart(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
-    return a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
-
-
-def _two_places(rng: np.random.Generator, card: int) -> list[tuple[int, int, int, int]]:
-    first = _place(rng, card)
-    while True:
-        second = _place(rng, card)
-        if _apart(first, second):
-            return [first, second]
+    return f"{('top', 'middle', 'bottom')[box[1]]} {('left', 'center', 'right')[box[0]]}"
 
 
 def _scene(
@@ -278,19 +274,20 @@ def _scene(
     file = _pick([*CATEGORIES.values(), *BACKGROUNDS], rng)
     image, corners = photo_crop(material.photos[file], side, rng)
     origins = [_region(material, file, corners)]
-    cell = side // 6
+    cell = side // 3
     pixels = [tuple(v * cell for v in box) for box in boxes]
     for label, box in zip(labels, pixels, strict=True):
         origin, ink = _pick(material.digits[label], rng)
         paste_card(image, ink, box)
         origins.append(origin)
+    draw_frame(image)
     return image, pixels, origins
 
 
 def _find_one(material: Material, rng: np.random.Generator, side: int) -> _Fields:
     """One or two cards, of which the one asked for is to be boxed."""
     labels = _labels(rng, int(rng.integers(1, 3)))
-    boxes = [_place(rng, _pick((2, 3), rng))] if len(labels) == 1 else _two_places(rng, 2)
+    boxes = _places(rng, len(labels))
     image, pixels, origins = _scene(material, rng, side, labels, boxes)
     return {
         "task": "grounding",
@@ -305,7 +302,7 @@ def _find_one(material: Material, rng: np.random.Generator, side: int) -> _Field
 
 def _find_both(material: Material, rng: np.random.Generator, side: int) -> _Fields:
     labels = _labels(rng, 2)
-    boxes = sorted(_two_places(rng, 2))
+    boxes = sorted(_places(rng, 2))
     image, pixels, origins = _scene(material, rng, side, labels, boxes)
     return {
         "task": "grounding",
@@ -323,8 +320,9 @@ def _caption(material: Material, rng: np.random.Generator, side: int) -> _Fields
     image, corners = photo_crop(material.photos[CATEGORIES[name]], side, rng)
     label = int(rng.integers(10))
     origin, ink = _pick(material.digits[label], rng)
-    box = _place(rng, 3)
-    paste_card(image, ink, tuple(v * (side // 6) for v in box))
+    (box,) = _places(rng, 1)
+    paste_card(image, ink, [v * (side // 3) for v in box])
+    draw_frame(image)
     return {
         "task": "open_ended",
         "source": "photos",
@@ -346,16 +344,18 @@ def _pair(material: Material, rng: np.random.Generator, limit: int = 20) -> tupl
             return a, b
 
 
-def _arithmetic(material: Material, rng: np.random.Generator, side: int) -> _Fields:
-    a, b = _pair(material, rng, 10)
-    sign, result = ("+", a + b) if a < b or rng.random() < 0.5 else ("-", a - b)
+def _largest_value(material: Material, rng: np.random.Generator, side: int) -> _Fields:
+    """Three rows of a real table, as text."""
+    table, rows = _table_rows(material, rng)
+    label, value = max(rows, key=lambda row: row[1])
+    listed = ", ".join(f"{name} {v}" for name, v in rows)
     return {
         "task": "math",
         "source": "text",
-        "question": f"What is {a} {sign} {b}?",
-        "answer": str(result),
-        "think": f"{a} {sign} {b} = {result}",
-        "origins": [f"pair:{min(a, b)}:{max(a, b)}"],
+        "question": f"{listed}: what is the largest value?",
+        "answer": str(value),
+        "think": f"{label} has {value}",
+        "origins": [f"table:{table.origin}:{name}" for name, _ in rows],
     }
 
 
@@ -371,5 +371,5 @@ _KINDS: dict[str, tuple[float, Callable[[Material, np.random.Generator, int], _F
     "find_one": (0.10, _find_one),
     "find_both": (0.08, _find_both),
     "caption": (0.09, _caption),
-    "arithmetic": (0.06, _arithmetic),
+    "largest_value": (0.06, _largest_value),
 }

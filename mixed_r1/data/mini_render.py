@@ -1,4 +1,4 @@
-"""Pictures of the mini set, drawn with Pillow at any multiple of six pixels (48 by default)."""
+"""Pictures of the mini set, drawn with Pillow at any multiple of three pixels (48 by default)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-__all__ = ["COLORS", "bars_image", "digit_card", "paste_card", "photo_crop"]
+__all__ = ["COLORS", "bars_image", "digit_card", "draw_frame", "paste_card", "photo_crop"]
 
 COLORS = {"red": (214, 39, 40), "green": (44, 160, 44), "blue": (31, 87, 200), "black": (20, 20, 20)}
 
@@ -34,6 +34,13 @@ def photo_crop(
 def paste_card(image: Image.Image, ink: np.ndarray, box: Sequence[int]) -> None:
     """Draw a digit card that fills ``box`` exactly."""
     image.paste(digit_card(ink, box[2] - box[0]), (box[0], box[1]))
+
+
+def draw_frame(image: Image.Image) -> None:
+    """A black frame: what each part of the border looks like tells where in the image it is."""
+    ImageDraw.Draw(image).rectangle(
+        (0, 0, image.width - 1, image.height - 1), outline=(0, 0, 0), width=max(1, image.width // 24)
+    )
 
 
 def bars_image(values: Sequence[int], colors: Sequence[str], side: int) -> Image.Image:

@@ -1,7 +1,9 @@
 import re
 from collections import Counter
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from mixed_r1.data import check_samples, load_samples
 from mixed_r1.data.mini import build_mini, corpus, sft_target
@@ -38,7 +40,7 @@ def test_images_have_the_size_asked_for(mini, tmp_path):
     assert {len(s.images) for s in rows(mini)} == {0, 1}
     large = load_samples(build_mini(tmp_path, size=60, image_size=96)["train"])
     assert all(open_image(s.images[0]).size == (96, 96) for s in large if s.images)
-    with pytest.raises(ValueError, match="image_size must be a positive multiple of 6, got 50"):
+    with pytest.raises(ValueError, match="image_size must be a multiple of 3, at least 12, got 50"):
         build_mini(tmp_path, size=60, image_size=50)
 
 
@@ -100,7 +102,7 @@ def test_answers_are_balanced(mini):
     yes = Counter(s.answer for s in train if s.task == "yes_no")
     assert 0.4 < yes["yes"] / yes.total() < 0.6
     letters = Counter(s.answer for s in train if s.task == "multiple_choice")
-    assert all(0.25 < letters[letter] / letters.total() < 0.42 for letter in "ABC")
+    assert all(0.1 < letters[letter] / letters.total() < 0.5 for letter in "ABC")
     digits = Counter(s.metadata["think"] for s in train if s.metadata["kind"] == "choose_digit")
     assert len(digits) == 10
 
@@ -121,31 +123,52 @@ def test_targets_follow_from_the_question_and_the_reasoning(mini):
             assert s.answer == ("yes" if numbers[0] > numbers[1] else "no")
         elif kind in ("choose_digit", "choose_photo"):
             assert think.split()[-1] == s.options["ABC".index(s.answer)]
-        elif kind == "arithmetic":
-            a, b = numbers
-            assert int(s.answer) == (a + b if "+" in s.question else a - b)
+        elif kind == "largest_value":
+            listed = s.question.split(":")[0].split(", ")
+            assert int(s.answer) == max(int(row.rsplit(" ", 1)[1]) for row in listed)
+            assert think.replace(" has ", " ") in listed
         elif kind == "bar_value":
             assert think.split()[-1] == s.answer
         elif kind == "highest_bar":
-            bars = {color: int(value) for color, value in (bar.split() for bar in think.split(", "))}
-            assert s.answer == max(bars, key=bars.get)
+            assert think.split()[0] == s.answer
         elif s.task == "grounding":
             assert len(s.answer) == (2 if kind == "find_both" else 1)
-            assert all(v % 8 == 0 and 0 <= v <= 48 for box in s.answer for v in box)
+            assert all(v % 16 == 0 and 0 <= v <= 48 for box in s.answer for v in box)
 
 
 def test_bars_are_as_high_as_the_gold_says(mini):
     from mixed_r1.data.mini_render import COLORS
 
-    checked = 0
-    for s in rows(mini):
-        if s.metadata["kind"] == "bar_value":
-            color = s.metadata["think"].split()[0]
-            image = open_image(s.images[0])
-            heights = [sum(image.getpixel((x, y)) == COLORS[color] for y in range(48)) for x in range(48)]
-            assert abs((max(heights) - 1) / 0.44 - float(s.answer)) <= 2.5
-            checked += 1
-    assert checked > 80
+    charts = [s for s in rows(mini) if s.task == "chart"]
+    assert len(charts) > 180
+    for s in charts:
+        image = open_image(s.images[0])
+        heights = {}
+        for name, color in COLORS.items():
+            columns = [sum(image.getpixel((x, y)) == color for y in range(48)) for x in range(48)]
+            heights[name] = max(columns)
+        named, _, _, value = s.metadata["think"].split()
+        assert abs((heights[named] - 1) / 0.44 - float(value)) <= 2.5
+        if s.metadata["kind"] == "highest_bar":
+            assert named == s.answer == max(heights, key=heights.get)
+            assert sorted(heights.values())[-2] < heights[named]
+
+
+def test_boxes_hold_the_digits_asked_for(mini):
+    """What is inside a gold box is the handwritten digit of that label (the frame covers two pixels)."""
+    data = load_digits()
+    found = [s for s in rows(mini) if s.task == "grounding"]
+    assert len(found) > 180
+    for s in found:
+        digits = [int(origin.split(":")[1]) for origin in s.metadata["origins"] if origin.startswith("digit")]
+        if s.metadata["kind"] == "find_one":
+            assert f"digit {data.target[digits[0]]}?" in s.question
+            assert data.target[digits[0]] not in data.target[digits[1:]]
+        image = np.asarray(open_image(s.images[0]).convert("L"), dtype=np.int64)
+        for i, (x1, y1, x2, y2) in zip(digits, np.asarray(s.answer, dtype=int), strict=False):
+            ink = np.kron(data.images[i], np.ones((2, 2)))[2:-2, 2:-2]
+            shown = image[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2]
+            assert np.corrcoef(ink.ravel(), shown.ravel())[0, 1] < -0.9
 
 
 def test_sft_target_renders_each_task():
@@ -154,6 +177,8 @@ def test_sft_target_renders_each_task():
 
     assert target(task="yes_no", answer=True) == "<think>t</think><answer>yes</answer>"
     assert target(task="grounding", answer=[1, 2, 3, 4.5]).endswith("<answer>[1, 2, 3, 4.5]</answer>")
+    sample = Sample(id="x", question="?", task="grounding", answer=[1, 2, 3, 4])
+    assert sft_target(sample, boxes=[(10, 20, 30, 40)]).endswith("<answer>[10, 20, 30, 40]</answer>")
     two = target(task="grounding", answer=[[1, 2, 3, 4], [5, 6, 7, 8]])
     assert two.endswith("<answer>[[1, 2, 3, 4], [5, 6, 7, 8]]</answer>")
     assert target(task="chart", answer=["a", 2]).endswith("<answer>[a, 2]</answer>")
