@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,12 +44,14 @@ class VisionLanguageAdapter(ABC):
         *,
         family: str,
         system_prompt: str | None = None,
+        extra_files: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.family = family
         self.system_prompt = system_prompt
+        self.extra_files = dict(extra_files or {})  # JSON files of the checkpoint that only others read
         # Kept apart from self.model, which training may wrap (LoRA); wrapping replaces submodules in place.
         self.core = model.model
         self.image_token_id: int = model.config.image_token_id
@@ -206,13 +210,15 @@ class VisionLanguageAdapter(ABC):
         state_dict: dict[str, Tensor] | None = None,
         max_shard_size: str = "5GB",
     ) -> None:
-        """Write model, tokenizer (with its chat template) and image processor as a Hugging Face directory.
+        """Write model, tokenizer, image processor and ``extra_files`` as a Hugging Face directory.
 
         ``state_dict`` replaces the model's own where an engine has gathered a sharded one.
         """
         self.model.save_pretrained(path, state_dict=state_dict, max_shard_size=max_shard_size)
         self.tokenizer.save_pretrained(path)
         self.image_processor.save_pretrained(path)
+        for name, content in self.extra_files.items():
+            Path(path, name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _scaled(box: Box, source: tuple[int, int], target: tuple[int, int]) -> Box:

@@ -76,8 +76,21 @@ def load_adapter(
         name, backend="pil", **source, **(image_options or {})
     )
     return FAMILIES[model_type](
-        model.to(device), tokenizer, image_processor, family=model_type, system_prompt=system_prompt
+        model.to(device),
+        tokenizer,
+        image_processor,
+        family=model_type,
+        system_prompt=system_prompt,
+        extra_files=_processor_files(name, revision),
     )
+
+
+def _processor_files(name: str, revision: str | None) -> dict[str, dict[str, Any]]:
+    """What servers read beside the image processor, which newer checkpoints nest in here too."""
+    names = ("processor_config.json", "video_preprocessor_config.json")
+    files = {file: _read_json(name, file, revision) for file in names}
+    files["processor_config.json"].pop("image_processor", None)
+    return {file: content for file, content in files.items() if content}
 
 
 def _read_json(name: str, file: str, revision: str | None) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def tiny_adapter(
     patch_size: int = 8,
     image_size: int = 48,
     max_tiles: int = 1,
+    tied: bool = True,
     dtype: torch.dtype = torch.float32,
     system_prompt: str | None = None,
 ) -> VisionLanguageAdapter:
@@ -68,8 +69,8 @@ def tiny_adapter(
 
     The defaults have about 0.4 M parameters and (image_size / patch_size / 2)^2 = 9 tokens for a square
     image. Qwen images keep their aspect ratio at about ``image_size``^2 pixels; InternVL images are cut into
-    up to ``max_tiles`` tiles of ``image_size``^2 (and a thumbnail). The same arguments and ``seed`` give the
-    same weights; the global generator is not touched.
+    up to ``max_tiles`` tiles of ``image_size``^2 (and a thumbnail). ``tied`` makes the LM head the input
+    embeddings. The same arguments and ``seed`` give the same weights; the global generator is not touched.
 
     Raises:
         ValueError: an unknown family, sizes that do not divide, or a ``vocab_size`` below the 256 bytes and
@@ -81,7 +82,7 @@ def tiny_adapter(
     _check_multiple("text_hidden", text_hidden, 2 * text_heads, "2 * text_heads")
     _check_multiple("vision_hidden", vision_hidden, 4 * vision_heads, "4 * vision_heads")
     tokenizer = train_tokenizer(family, corpus, vocab_size=vocab_size)
-    text = _text_config(tokenizer, hidden=text_hidden, layers=text_layers, heads=text_heads)
+    text = _text_config(tokenizer, hidden=text_hidden, layers=text_layers, heads=text_heads, tied=tied)
     vision = {"hidden": vision_hidden, "layers": vision_layers, "heads": vision_heads}
     build = _internvl_config if family == "internvl" else _qwen_config
     config = build(family, tokenizer, text, vision, patch_size=patch_size, image_size=image_size)
@@ -91,9 +92,14 @@ def tiny_adapter(
         _initialize(model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    image_processor = _image_processor(family, patch_size, image_size, max_tiles)
+    extra = {"processor_class": "InternVLProcessor", "image_seq_length": (image_size // patch_size // 2) ** 2}
     return FAMILIES[family](
-        model.eval(), tokenizer, image_processor, family=family, system_prompt=system_prompt
+        model.eval(),
+        tokenizer,
+        _image_processor(family, patch_size, image_size, max_tiles),
+        family=family,
+        system_prompt=system_prompt,
+        extra_files={"processor_config.json": extra} if family == "internvl" else None,
     )
 
 
@@ -140,7 +146,9 @@ def _without_tags(corpus: Iterable[str]) -> Iterable[str]:
         yield text
 
 
-def _text_config(tokenizer: Qwen2Tokenizer, *, hidden: int, layers: int, heads: int) -> dict[str, Any]:
+def _text_config(
+    tokenizer: Qwen2Tokenizer, *, hidden: int, layers: int, heads: int, tied: bool
+) -> dict[str, Any]:
     half_head = hidden // heads // 2
     # Time, height and width share the rotary frequencies about 1 : 1.5 : 1.5, as in the published models.
     time = half_head // 4
@@ -162,7 +170,7 @@ def _text_config(tokenizer: Qwen2Tokenizer, *, hidden: int, layers: int, heads: 
         "bos_token_id": None,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": tied,
     }
 
 
@@ -190,7 +198,7 @@ def _qwen_config(
     tokens = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
     ids = dict(zip(names, tokenizer.convert_tokens_to_ids(list(tokens)), strict=True))
     return AutoConfig.for_model(
-        family, text_config=text, vision_config=sizes, tie_word_embeddings=True, **ids
+        family, text_config=text, vision_config=sizes, tie_word_embeddings=text["tie_word_embeddings"], **ids
     )
 
 
@@ -218,7 +226,7 @@ def _internvl_config(
         },
         image_token_id=tokenizer.context_image_token_id,
         image_seq_length=(image_size // patch_size // 2) ** 2,
-        tie_word_embeddings=True,
+        tie_word_embeddings=text["tie_word_embeddings"],
     )
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from mixed_r1.models import RemoteCodeError, load_adapter, tiny_adapter
@@ -153,3 +154,61 @@ def test_sizes_are_parameters(make_sample, make_image, corpus):
     for family in ("qwen2_5_vl", "internvl"):
         prompt = tiny_adapter(family, corpus=corpus, **sizes).encode(make_sample("?", make_image(112, 112)))
         assert prompt.num_image_tokens == 16
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_weights_have_the_published_names(adapter, corpus, tmp_path, tied):
+    tiny_adapter(adapter.family, corpus=corpus, tied=tied).save(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        names = set(file.keys())
+    published = {
+        "qwen2_5_vl": {"visual.", "model.layers.", "model.embed_tokens.", "model.norm.", "lm_head."},
+        "qwen2_vl": {"visual.", "model.layers.", "model.embed_tokens.", "model.norm.", "lm_head."},
+        "qwen3_vl": {"model.visual.", "model.language_model.", "lm_head."},
+        "internvl": {
+            "vision_tower.",
+            "multi_modal_projector.",
+            "language_model.model.",
+            "language_model.lm_head.",
+        },
+    }[adapter.family]
+    assert all(name.startswith(tuple(published)) for name in names)
+    assert any("lm_head" in name for name in names) == (not tied)
+    reloaded = load_adapter(tmp_path, dtype="float32")
+    assert (reloaded.output_weight is reloaded.model.get_input_embeddings().weight) == tied
+
+
+def test_the_first_published_qwen_config_layout_is_read(corpus, tmp_path, mixed_samples, stock_inputs):
+    """Flat text fields, ``rope_scaling`` of type mrope, integer tokens: as Qwen2.5-VL-3B-Instruct was published."""
+    original = tiny_adapter("qwen2_5_vl", corpus=corpus)
+    original.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    text = config.pop("text_config")
+    rope = text.pop("rope_parameters")
+    for name in ("model_type", "dtype", "layer_types", "head_dim"):
+        text.pop(name)
+    config["vision_config"].pop("model_type")
+    config["vision_config"].pop("rope_parameters")
+    config |= text | {"rope_theta": rope["rope_theta"], "torch_dtype": config.pop("dtype")}
+    config["rope_scaling"] = {"type": "mrope", "mrope_section": rope["mrope_section"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded, inputs = load_adapter(tmp_path, dtype="float32"), stock_inputs(original, mixed_samples[1])
+    torch.testing.assert_close(
+        loaded.model(**inputs).logits, original.model(**inputs).logits, atol=1e-5, rtol=0
+    )
+
+
+def test_a_nested_image_processor_is_read_and_other_files_are_kept(adapter, saved, tmp_path, make_sample):
+    nested = json.loads((saved / "preprocessor_config.json").read_text())
+    (saved / "preprocessor_config.json").unlink()
+    kept = {"processor_class": "SomeProcessor", "image_seq_length": 9}
+    (saved / "processor_config.json").write_text(json.dumps({**kept, "image_processor": nested}))
+    (saved / "video_preprocessor_config.json").write_text(json.dumps({"fps": 2}))
+    loaded = load_adapter(saved, dtype="float32")
+    assert loaded.image_processor.size == adapter.image_processor.size
+    loaded.save(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "processor_config.json").read_text()) == kept
+    assert json.loads((tmp_path / "again" / "video_preprocessor_config.json").read_text()) == {"fps": 2}
+    assert (
+        load_adapter(tmp_path / "again", dtype="float32").image_processor.size == adapter.image_processor.size
+    )
