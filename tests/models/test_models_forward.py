@@ -206,3 +206,33 @@ def test_the_parameters_split_into_tower_projector_and_language_model(adapter, c
     language = {id(p) for p in fresh.model.model.language_model.parameters()}
     parts = [{id(p) for p in tower}, {id(p) for p in projector}, language]
     assert sum(len(part) for part in parts) == len(set.union(*parts)) == len(list(fresh.model.parameters()))
+
+
+def test_gradient_checkpointing_changes_no_gradient(adapter, corpus, mixed_samples):
+    fresh = tiny_adapter(adapter.family, corpus=corpus)
+    prompt, completions = fresh.encode(mixed_samples[2]), draw_completions(fresh, 4, 2)
+
+    def gradients():
+        fresh.model.zero_grad()
+        packed_logprobs(fresh, prompt, completions).sum().backward()
+        return [
+            parameter.grad.clone() for parameter in fresh.model.parameters() if parameter.grad is not None
+        ]
+
+    plain = gradients()
+    fresh.model.train()
+    fresh.model.gradient_checkpointing_enable()
+    torch.testing.assert_close(gradients(), plain)
+
+
+def test_lora_layers_injected_later_are_used(adapter, corpus, mixed_samples):
+    peft = pytest.importorskip("peft")
+    fresh = tiny_adapter(adapter.family, corpus=corpus)
+    prompt, completions = fresh.encode(mixed_samples[1]), draw_completions(fresh, 4)
+    before = packed_logprobs(fresh, prompt, completions)
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    fresh.model = peft.get_peft_model(fresh.model, config)
+    tuned = packed_logprobs(fresh, prompt, completions)
+    assert not torch.allclose(tuned, before, atol=1e-4)
+    with fresh.model.disable_adapter():
+        torch.testing.assert_close(packed_logprobs(fresh, prompt, completions), before)

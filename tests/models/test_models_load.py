@@ -179,7 +179,7 @@ def test_weights_have_the_published_names(adapter, corpus, tmp_path, tied):
 
 
 def test_the_first_published_qwen_config_layout_is_read(corpus, tmp_path, mixed_samples, stock_inputs):
-    """Flat text fields, ``rope_scaling`` of type mrope, integer tokens: as Qwen2.5-VL-3B-Instruct was published."""
+    """Flat text fields and ``rope_scaling`` of type mrope, as Qwen2.5-VL-3B-Instruct was published."""
     original = tiny_adapter("qwen2_5_vl", corpus=corpus)
     original.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
