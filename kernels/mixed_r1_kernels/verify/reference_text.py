@@ -200,12 +200,17 @@ def _mentions(text: str, found: list[Word], count: int) -> set[int]:
         elif word.text in "AI" and not named:
             marked = (before and before in BEFORE_LETTER) or (after and after in AFTER_LETTER)
             sentence = i + 1 < len(found) and not text[word.end : found[i + 1].start].strip(" \t\n\r\f\v")
-            counts = bool(marked) or not sentence or found[i + 1].text.lower() in JOINERS
+            counts = bool(marked) or not sentence or _goes_on(found[i + 1].text, count)
         else:
             counts = True
         if counts:
             mentioned.add(index)
     return mentioned
+
+
+def _goes_on(word: str, count: int) -> bool:
+    """Whether ``word`` after a capital shows that the capital was a letter: "A or", "A is", "A B"."""
+    return word.lower() in JOINERS or (word.isupper() and _letter(word, count) is not None)
 
 
 def similarity(left: str, right: str) -> float:
