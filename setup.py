@@ -1,8 +1,9 @@
 """Compiled modules only; everything else is in pyproject.toml.
 
-``mixed_r1_kernels._native`` (nanobind) is always built and needs neither torch nor CMake. Its sources are found
-by name, every csrc/core/*.cpp and csrc/numpy_*.cpp, so a new op changes nothing here. A source whose name ends in
-an instruction set gets that set's flags. MIXED_R1_BUILD_JOBS=N runs N compilers at once (default: one per core).
+``mixed_r1_kernels._native`` (nanobind) is always built and needs neither torch nor CMake. Its sources are
+found by name, every csrc/core/*.cpp and csrc/numpy_*.cpp, so a new op changes nothing here. A source whose
+name ends in an instruction set gets that set's flags. MIXED_R1_BUILD_JOBS=N runs N compilers at once
+(default: one per core).
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ CORE_FLAGS = [
     "-pthread",
 ]
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
-AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
-ISA_FLAGS = {"_avx2": AVX2, "_avx512": AVX512, "_avx512bf16": [*AVX512, "-mavx512bf16"]}
+# GCC 12 warns of its own AVX-512 header (its bug 105593), never of ours.
+AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-Wno-maybe-uninitialized"]
+BF16 = [*AVX512, "-mavx512bf16"]
+AMX = [*BF16, "-mamx-tile", "-mamx-bf16"]
+ISA_FLAGS = {"_avx2": AVX2, "_avx512": AVX512, "_avx512bf16": BF16, "_amx": AMX}
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
@@ -49,7 +53,7 @@ def core_sources() -> list[str]:
 
 
 def headers() -> list[str]:
-    return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("csrc/**/*.h"))
+    return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("csrc/**/*.[hi]*"))
 
 
 def native_extension() -> Extension:

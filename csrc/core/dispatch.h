@@ -3,11 +3,12 @@
 
 namespace mixed_r1 {
 
-enum class Isa : int { generic = 0, avx2 = 1, avx512 = 2, avx512bf16 = 3 };
+enum class Isa : int { generic = 0, avx2 = 1, avx512 = 2, avx512bf16 = 3, amx = 4 };
 
-inline constexpr int kNumIsa = 4;
+inline constexpr int kNumIsa = 5;
 
-// What this machine (CPU and operating system) can run.
+// What this machine (CPU and operating system) can run. Where it has AMX, the first call asks the kernel for the right
+// to use it; the right holds for the whole process.
 Isa detected_isa() noexcept;
 
 // min(detected, MIXED_R1_ISA); read once. Throws std::invalid_argument for an unknown name.
@@ -23,9 +24,10 @@ struct IsaTable {
   Function avx2 = nullptr;
   Function avx512 = nullptr;
   Function avx512bf16 = nullptr;
+  Function amx = nullptr;
 
   Function at(Isa isa) const {
-    const Function levels[kNumIsa] = {generic, avx2, avx512, avx512bf16};
+    const Function levels[kNumIsa] = {generic, avx2, avx512, avx512bf16, amx};
     for (int level = static_cast<int>(isa); level > 0; --level) {
       if (levels[level] != nullptr) return levels[level];
     }

@@ -4,13 +4,20 @@ Importing this needs NumPy alone; torch is imported only where tensors are passe
 """
 
 from mixed_r1_kernels._impl import ImplUnavailable
+from mixed_r1_kernels.bmas import BmasScores, Similarity, bmas, similarity_matrix
+from mixed_r1_kernels.embedding_table import EmbeddingTable
 from mixed_r1_kernels.reason import Reason
 from mixed_r1_kernels.token_logprobs.api import TokenLogprobs, token_logprobs, token_logprobs_and_entropy
 
 __all__ = [
+    "BmasScores",
+    "EmbeddingTable",
     "ImplUnavailable",
     "Reason",
+    "Similarity",
     "TokenLogprobs",
+    "bmas",
+    "similarity_matrix",
     "token_logprobs",
     "token_logprobs_and_entropy",
 ]

@@ -12,7 +12,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-__all__ = ["IMPLS", "ImplUnavailable", "device_of", "missing", "native", "resolve"]
+__all__ = ["IMPLS", "ImplUnavailable", "device_of", "missing", "native", "resolve", "thread_count"]
 
 IMPLS = ("reference", "native", "chunked", "triton", "cuda")
 _AUTO_ORDER = {
@@ -120,6 +120,20 @@ def _module(name: str) -> ModuleType:
 @cache
 def _find(name: str) -> object | None:
     return importlib.util.find_spec(name)
+
+
+def thread_count(num_threads: int | None) -> int:
+    """``num_threads``, or for None OMP_NUM_THREADS where it is set, else the cores this process may run on.
+
+    Raises:
+        ValueError: not a positive integer.
+    """
+    if num_threads is None:
+        setting = os.environ.get("OMP_NUM_THREADS", "")
+        return int(setting) if setting.isdigit() and int(setting) > 0 else len(os.sched_getaffinity(0))
+    if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
+        raise ValueError(f"num_threads must be a positive integer, got {num_threads!r}")
+    return num_threads
 
 
 def device_of(*arrays: Any) -> str:
