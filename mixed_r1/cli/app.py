@@ -1,0 +1,232 @@
+"""Commands of ``mixed-r1``. Each imports what it needs when it runs, so that ``--help`` answers at once.
+
+Exit codes: 0 done; 1 ``data check`` found bad rows, or the program failed; 2 wrong usage, settings, data or files;
+130 interrupted; 143 stopped by SIGTERM after a checkpoint.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+__all__ = ["app"]
+
+OWN_PACKAGES = ("mixed_r1", "mixed_r1_kernels")
+
+
+class _Commands(TyperGroup):
+    """Prints errors of the user's making as one line; everything else keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if not _is_users(error):
+                raise
+            typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+            typer.echo(" ".join(str(error).split()), err=True)
+            raise typer.Exit(2) from None
+
+
+def _is_users(error: Exception) -> bool:
+    """An error type of ours (ConfigError, DataError, ...), or a file that is not there or not allowed."""
+    ours = type(error).__module__.split(".")[0] in OWN_PACKAGES
+    return ours or isinstance(error, (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError))
+
+
+app = typer.Typer(
+    cls=_Commands,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train vision-language models with GRPO on mixed verifiable rewards.",
+    epilog="Exit codes: 0 done, 1 [b]data check[/b] found bad rows or the program failed, "
+    "2 wrong usage, settings, data or files.",
+)
+data = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
+app.add_typer(data, name="data")
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, values read as YAML.", show_default=False)
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from mixed_r1 import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None: ...
+
+
+@app.command(epilog="Example: [cyan]mixed-r1 demo --out runs/demo[/cyan]")
+def demo(
+    out: Annotated[Path, typer.Option(help="Directory for data, model, run and report; must be new.")] = Path("runs/demo"),
+    family: Annotated[str, typer.Option(help="qwen2_5_vl or internvl.")] = "qwen2_5_vl",
+    seed: Annotated[int, typer.Option(help="Seed of data, model and sampling.")] = 0,
+    rows: Annotated[int | None, typer.Option(help="Rows of the embedded data set.")] = None,
+    warmup_steps: Annotated[int | None, typer.Option(help="Supervised steps before GRPO.")] = None,
+    steps: Annotated[int | None, typer.Option(help="GRPO steps.")] = None,
+) -> None:
+    """Train a small vision-language model on this machine, from nothing to a report, in minutes.
+
+    Builds a mixed data set of real images, warms up a 0.4 M-parameter model, trains it with GRPO on rewards from the
+    compiled kernels, evaluates before and after, and writes a page about it. Needs no GPU and no network.
+    """
+    from mixed_r1.cli.console import Console, show_summary
+    from mixed_r1.report import build_report
+    from mixed_r1.train.demo import DemoSettings, run_demo
+
+    given = {"rows": rows, "warmup_steps": warmup_steps, "steps": steps}
+    settings = DemoSettings(family=family, seed=seed, **{key: v for key, v in given.items() if v is not None})
+    console = Console()
+    summary = run_demo(out, settings, console=console)
+    show_summary(console, summary)
+    console.print(f"report: {build_report(out / 'run')}", markup=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: [cyan]mixed-r1 train grpo.yaml steps=200 out=runs/b reward.box_frame=norm1000[/cyan]")
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file of settings; keys are those of TrainConfig.")],
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in [b]out[/b].")] = False,
+) -> None:
+    """Train with GRPO as a settings file says, with [b]key=value[/b] overrides.
+
+    Writes the resolved settings, metrics, evaluations, completions, checkpoints and report.html to [b]out[/b]. SIGTERM
+    ends the step under way, writes a checkpoint and exits with 143.
+    """
+    from mixed_r1.cli.console import Console, show_summary
+    from mixed_r1.report import build_report
+    from mixed_r1.train import TrainConfig
+    from mixed_r1.train import train as run_training
+
+    settings = TrainConfig.load(config, overrides or ())
+    console = Console()
+    summary = run_training(settings, resume=resume, console=console)
+    show_summary(console, summary)
+    console.print(f"report: {build_report(settings.out)}", markup=False, soft_wrap=True)
+
+
+@app.command(
+    name="eval",
+    epilog="Example: [cyan]mixed-r1 eval runs/demo/run/checkpoints/latest runs/demo/data/test.jsonl max_new_tokens=48[/cyan]",
+)
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Model directory, such as RUN/checkpoints/latest.")],
+    samples: Annotated[Path, typer.Argument(help="Rows to answer: JSONL or Parquet.")],
+    overrides: Overrides = None,
+    config: Annotated[Path | None, typer.Option(help="Settings to start from, such as RUN/config.yaml.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the records to this JSONL file.")] = None,
+) -> None:
+    """Answer every row greedily and by sampling, and print the mean reward of each task with its standard error.
+
+    Settings are those of training: [b]eval_samples[/b] rows at most, [b]eval_completions[/b] sampled answers a row,
+    [b]max_new_tokens[/b], [b]temperature[/b], [b]seed[/b], [b]reward[/b] and so on.
+    """
+    from mixed_r1.cli.console import Console
+    from mixed_r1.cli.evaluation import run_evaluation
+
+    run_evaluation(model, samples, config=config, overrides=overrides or [], out=out, console=Console())
+
+
+@app.command(epilog="Example: [cyan]mixed-r1 score answers.jsonl --data test.jsonl --embeddings MODEL --out scored.parquet[/cyan]")
+def score(
+    completions: Annotated[Path, typer.Argument(help='JSONL of {"id", "completion"}, or of sample fields with "completion".')],
+    overrides: Overrides = None,
+    samples: Annotated[Path | None, typer.Option("--data", help="Rows that the ids name: JSONL or Parquet.")] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="Model directory whose tokenizer and input embeddings BMAS uses (open_ended).")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of reward settings.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write every reward and reason: .jsonl or .parquet.")] = None,
+) -> None:
+    """Score completions with Mixed-Reward and print rewards and reasons by task.
+
+    Settings are those of RewardConfig, such as [b]box_frame=norm1000[/b] or [b]format=answer[/b].
+    """
+    from mixed_r1.cli.console import Console
+    from mixed_r1.cli.score import run_score
+
+    run_score(
+        completions,
+        samples=samples,
+        embeddings=embeddings,
+        config=config,
+        overrides=overrides or [],
+        out=out,
+        console=Console(file=sys.stdout),
+    )
+
+
+@data.command(epilog="Example: [cyan]mixed-r1 data mini --out data/mini[/cyan]")
+def mini(
+    out: Annotated[Path, typer.Option(help="Directory for train, validation and test.jsonl and images/.")],
+    size: Annotated[int, typer.Option(min=20, help="Rows of all splits together.")] = 5000,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal bytes.")] = 0,
+    image_size: Annotated[int, typer.Option(help="Side of the images in pixels, a multiple of 6.")] = 48,
+) -> None:
+    """Build the embedded data set: real digits, photos and tables turned into rows of every task.
+
+    The material ships in PyPI packages (extra [b]mini[/b]); the splits share no image, table or expression.
+    """
+    from mixed_r1.data.mini import build_mini
+
+    if image_size < 6 or image_size % 6:
+        raise typer.BadParameter(f"must be a positive multiple of 6, got {image_size}", param_hint="--image-size")
+    for split, path in build_mini(out, seed=seed, size=size, image_size=image_size).items():
+        typer.echo(f"{split:<12}{sum(1 for _ in path.open('rb')):>7,} rows  {path}")
+
+
+@data.command(epilog="Example: [cyan]mixed-r1 data check data/mini/train.jsonl[/cyan]")
+def check(
+    path: Annotated[Path, typer.Argument(help="Rows: .jsonl, .parquet, or the stem of one.")],
+    limit: Annotated[int, typer.Option(min=1, help="Problems to print.")] = 50,
+) -> None:
+    """Check every row and image, and list each problem as file, line, field and rule.
+
+    Exits with 1 where there is one.
+    """
+    from mixed_r1.data import check_samples
+
+    problems = check_samples(path)
+    for problem in problems[:limit]:
+        typer.echo(str(problem))
+    if len(problems) > limit:
+        typer.echo(f"and {len(problems) - limit:,} more")
+    typer.echo(f"{len(problems):,} problems" if problems else "no problems", err=True)
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command(epilog="Example: [cyan]mixed-r1 report runs/demo/run[/cyan]")
+def report(
+    run: Annotated[Path, typer.Argument(help="Run directory; it may still be training.")],
+    out: Annotated[Path | None, typer.Option(help="HTML file to write.", show_default="RUN/report.html")] = None,
+) -> None:
+    """Write one self-contained HTML page about a run: rewards, evaluation, time, reasons and rollouts."""
+    from mixed_r1.report import build_report
+
+    typer.echo(str(build_report(run, out)))
+
+
+@app.command(epilog="Example: [cyan]mixed-r1 doctor[/cyan]")
+def doctor() -> None:
+    """Show what this machine and installation can run: kernels, instruction sets, GPU, packages, compilers."""
+    from mixed_r1.cli.console import Console
+    from mixed_r1.cli.doctor import show_doctor
+
+    show_doctor(Console(file=sys.stdout))

@@ -1,0 +1,61 @@
+"""What commands print: one console, and the tables several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from rich import box
+from rich.console import Console as RichConsole
+from rich.table import Table
+
+from mixed_r1.schema import TASKS
+
+__all__ = ["Console", "mean_and_error", "plain_table", "show_summary", "task_order"]
+
+
+def Console(file: TextIO | None = None) -> RichConsole:  # noqa: N802 (it stands for the class)
+    """Progress and tables go to stderr unless they are the command's result; no colour where it is not a terminal."""
+    return RichConsole(file=file, stderr=file is None, highlight=False)
+
+
+def plain_table(title: str, columns: Sequence[str]) -> Table:
+    """A table with a left first column and right-aligned numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    return table
+
+
+def mean_and_error(record: Mapping[str, Any]) -> str:
+    mean = record.get("mean")
+    return "n/a" if mean is None else f"{mean:.3f} +- {record.get('stderr') or 0.0:.3f}"
+
+
+def task_order(task: str) -> tuple[int, str]:
+    """Tasks as the schema lists them, ``all`` last."""
+    return (len(TASKS) + 1 if task == "all" else TASKS.index(task) if task in TASKS else len(TASKS), task)  # type: ignore[arg-type]
+
+
+def show_summary(console: RichConsole, summary: Mapping[str, Any]) -> None:
+    """The evaluations of a training run: reward by task, before and after, +- one standard error."""
+    for mode, entry in sorted(summary.get("evaluation", {}).items(), reverse=True):  # sampled, greedy
+        after = {record["task"]: record for record in entry["after"]}
+        before = {record["task"]: record for record in entry.get("before", ())}
+        columns = ["task", "rows", *(["before"] if before else []), "after", *(["change"] if before else [])]
+        table = plain_table(f"{mode} reward on held-out rows (+- one standard error)", columns)
+        for task in sorted(after, key=task_order):
+            cells = [task, str(after[task]["n"])]
+            if before:
+                cells.append(mean_and_error(before.get(task, {})))
+            cells.append(mean_and_error(after[task]))
+            if before:
+                cells.append(_change(before.get(task, {}), after[task]))
+            table.add_row(*cells, style="bold" if task == "all" else None)
+        console.print(table)
+
+
+def _change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    if before.get("mean") is None or after.get("mean") is None:
+        return "n/a"
+    return f"{after['mean'] - before['mean']:+.3f}"

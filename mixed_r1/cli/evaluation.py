@@ -1,0 +1,69 @@
+"""``mixed-r1 eval``: one model, one set of rows, greedy and sampled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from mixed_r1.cli.console import mean_and_error, plain_table, task_order
+from mixed_r1.data import load_samples
+from mixed_r1.models import load_adapter
+from mixed_r1.train import TrainConfig, evaluate, make_reward
+
+__all__ = ["run_evaluation"]
+
+
+def run_evaluation(
+    model: Path, samples: Path, *, config: Path | None, overrides: list[str], out: Path | None, console: Console
+) -> list[dict[str, Any]]:
+    """Evaluate, print the table, and return (and write) the records of ``Evaluation.records`` with their mode."""
+    paths = [f"model={json.dumps(str(model))}", f"data={json.dumps(str(samples))}", "out=."]
+    settings = TrainConfig.load(config, [*paths, *overrides])
+    rows = load_samples(settings.data)[: settings.eval_samples]
+    device = _device(settings.device)
+    adapter = load_adapter(settings.model, dtype=settings.dtype, device=device, system_prompt=settings.system_prompt)
+    reward = make_reward(settings, adapter)
+    records: list[dict[str, Any]] = []
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("answering", total=2 * len(rows))
+        for params in (settings.sampling(), settings.greedy()):
+            result = evaluate(
+                adapter,
+                rows,
+                reward,
+                params=params,
+                completions_per_sample=settings.eval_completions,
+                seed=settings.seed,
+                max_rows=settings.max_rollout_rows,
+                on_progress=lambda count: progress.advance(bar, count),
+            )
+            records += result.records()
+    _show(console, records)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return records
+
+
+def _show(console: Console, records: list[dict[str, Any]]) -> None:
+    modes = sorted({record["mode"] for record in records}, reverse=True)
+    cells = {(record["task"], record["mode"]): record for record in records}
+    table = plain_table("reward (+- one standard error)", ["task", "rows", *modes])
+    for task in sorted({record["task"] for record in records}, key=task_order):
+        found = [cells[task, mode] for mode in modes]
+        table.add_row(
+            task, str(found[0]["n"]), *(mean_and_error(r) for r in found), style="bold" if task == "all" else None
+        )
+    console.print(table)
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

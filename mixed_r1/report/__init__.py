@@ -1,0 +1,6 @@
+"""One self-contained HTML page about a run: rewards, evaluation, time, reasons, and rollouts with their boxes."""
+
+from mixed_r1.report.page import build_report
+from mixed_r1.report.run_files import ReportError
+
+__all__ = ["ReportError", "build_report"]

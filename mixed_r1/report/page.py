@@ -1,0 +1,220 @@
+"""Putting the page together: numbers and drawings in, one HTML file out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from mixed_r1 import __version__
+from mixed_r1.report.charts import Curve, LineChart, compact, line_chart
+from mixed_r1.report.rollouts import Card, rollout_cards
+from mixed_r1.report.run_files import ReportError, Run, load_run
+from mixed_r1.report.summary import curve, evaluations, headline, reasons, sampled_estimates, time_split
+from mixed_r1.report.wording import title
+
+__all__ = ["build_report"]
+
+SMALL, WIDE, NARROW = (300, 132), (1032, 320), (354, 220)  # at their display sizes
+
+_HEALTH = (
+    ("entropy", "Entropy", "nats per token"),
+    ("length/mean", "Completion length", "tokens"),
+    ("grad_norm", "Gradient norm", "before clipping"),
+    ("zero_variance", "Flat groups", "share with equal rewards"),
+    ("length/cut", "Cut at the limit", "share of completions"),
+    ("clip_fraction", "Clip fraction", "share of tokens"),
+    ("kl", "KL to the start", "nats per token"),
+    ("loss", "Loss", ""),
+    ("tokens_per_second", "Throughput", "completion tokens per second"),
+    ("memory_mb", "Memory", "MB"),
+)
+
+
+class Panel(NamedTuple):
+    title: str
+    unit: str
+    chart: LineChart
+    last: str
+
+
+class Album(NamedTuple):
+    """The cards of one saved step."""
+
+    step: int
+    cards: list[Card]
+
+
+def build_report(run_dir: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
+    """Write the report of a run as one HTML file without any outside reference; returns its path.
+
+    ``run_dir`` is what ``mixed_r1.train.train`` writes; a run that is young, stopped or still going shows what it
+    has. ``out`` defaults to ``run_dir/report.html``. Texts of the run (completions above all) are untrusted: they are
+    escaped, and the page's content policy allows no script but its own.
+
+    Raises:
+        ReportError: ``run_dir`` is no run, one of its files does not hold its format, or ``out`` cannot be written.
+    """
+    run = load_run(run_dir)
+    target = Path(out) if out is not None else run.path / "report.html"
+    page = _render(run)
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(target)
+    except OSError as error:
+        raise ReportError(f"out must be a file that can be written, got {target} ({error.strerror})") from None
+    return target
+
+
+def _render(run: Run) -> str:
+    environment = Environment(
+        loader=PackageLoader("mixed_r1.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        compact=compact,
+        title=title,
+        signed=lambda value, digits=2: f"{value:+.{digits}f}".replace("-", "\u2212"),
+        duration=_duration,
+        percent=lambda share: f"{100 * share:.0f}%" if share == 0 or share >= 0.01 else "<1%",
+    )
+    script = files("mixed_r1.report").joinpath("script.js.j2").read_text(encoding="utf-8").strip()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html.j2").render(
+        **_context(run), script=Markup(script), script_digest=digest, version=__version__
+    )
+
+
+def _context(run: Run) -> dict[str, Any]:
+    modes = evaluations(run)
+    columns, third = reasons(run)
+    times = [row["time"] for row in run.metrics if isinstance(row.get("time"), (int, float))]
+    return {
+        "run": run,
+        "name": _short_path(run.path.resolve()),
+        "headline": headline(run, modes),
+        "facts": _facts(run),
+        "modes": modes,
+        "reward_charts": _reward_charts(run),
+        "tasks": _panels(run, "reward/task/", (0.0, 1.0)),
+        "sources": _panels(run, "reward/source/", (0.0, 1.0)),
+        "time": time_split(run),
+        "elapsed": times[-1] - times[0] if len(times) > 1 else 0.0,
+        "columns": columns,
+        "third": third,
+        "shares": _shares(run, third),
+        "health": [panel for spec in _HEALTH if (panel := _health(run, *spec)) is not None],
+        "quiet": [heading for key, heading, _ in _HEALTH if _is_zero(curve(run.metrics, key))],
+        "albums": _albums(run),
+        "config": yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True) if run.config else "",
+        "written": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+    }
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    """What was run, in a handful of label and value pairs."""
+    config, facts = run.config, []
+    if config.get("model"):
+        facts.append(("Model", _short_path(config["model"])))
+    if config.get("data"):
+        facts.append(("Data", _short_path(config["data"])))
+    if run.metrics:
+        planned = config.get("steps")
+        done = f"{run.metrics[-1]['step']:,}"
+        facts.append(("Steps", f"{done} of {planned:,}" if isinstance(planned, int) else done))
+    prompts, group = config.get("prompts_per_step"), config.get("completions_per_prompt")
+    if isinstance(prompts, int) and isinstance(group, int):
+        facts.append(("Each step", f"{prompts} prompts \u00d7 {group} completions"))
+    if seconds := sum(part.total for part in time_split(run)):
+        facts.append(("Time in steps", _duration(seconds)))
+    if (speed := curve(run.metrics, "tokens_per_second")) is not None:
+        facts.append(("Throughput", f"{compact(sum(speed.values) / len(speed.values))} tokens/s"))
+    return facts
+
+
+def _short_path(path: object) -> str:
+    """The last two parts: the last alone is often ``run`` or ``model``."""
+    return "/".join(part for part in Path(str(path)).parts[-2:] if part != os.sep)
+
+
+def _reward_charts(run: Run) -> list[tuple[str, LineChart]]:
+    points = curve(run.metrics, "reward/mean")
+    if points is None:
+        return []
+    estimates = sampled_estimates(run)
+    label = "Mean training reward over steps"
+    return [
+        (kind, line_chart(points, size=size, label=label, estimates=estimates, ticks=5))
+        for kind, size in (("wide", WIDE), ("narrow", NARROW))
+    ]
+
+
+def _panels(run: Run, prefix: str, domain: tuple[float, float]) -> list[Panel]:
+    names = sorted({key.removeprefix(prefix) for row in run.metrics for key in row if key.startswith(prefix)})
+    panels = []
+    for name in names:
+        points = curve(run.metrics, prefix + name)
+        if points is not None:
+            panels.append(_panel(points, title(name) if prefix == "reward/task/" else name, "", domain))
+    return panels
+
+
+def _panel(points: Curve, heading: str, unit: str, domain: tuple[float, float] | None = None) -> Panel:
+    chart = line_chart(points, size=SMALL, label=f"{heading} over steps", domain=domain)
+    return Panel(heading, unit, chart, compact(_tail_mean(points.values)))
+
+
+def _health(run: Run, key: str, heading: str, unit: str) -> Panel | None:
+    points = curve(run.metrics, key)
+    return None if points is None or _is_zero(points) else _panel(points, heading, unit)
+
+
+def _is_zero(points: Curve | None) -> bool:
+    return points is not None and not any(points.values)
+
+
+def _shares(run: Run, third: int) -> dict[str, float]:
+    """Each column's share of the total reward in the last third of the steps."""
+    prefix = "reward/share/"
+    late = run.metrics[-third:]
+    names = {key.removeprefix(prefix) for row in late for key in row if key.startswith(prefix)}
+    found = {name: curve(late, prefix + name) for name in names}
+    return {name: sum(points.values) / len(points.values) for name, points in found.items() if points}
+
+
+def _albums(run: Run) -> list[Album]:
+    """The first and the last saved step: what changed is what was learned."""
+    count = len(run.completion_files)
+    albums = []
+    for index in sorted({0, count - 1} if count else set()):
+        rows = run.completions(index)
+        if rows:
+            albums.append(Album(int(rows[0]["step"]), rollout_cards(run, rows)))
+    return albums
+
+
+def _tail_mean(values: Sequence[float]) -> float:
+    tail = values[-max(1, len(values) // 10) :]
+    return sum(tail) / len(tail)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

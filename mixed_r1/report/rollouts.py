@@ -1,0 +1,280 @@
+"""Rollout cards: a few prompts of one step with everything that decided their update."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+from pydantic import ValidationError
+
+from mixed_r1.images import ImageError, open_image
+from mixed_r1.report.boxes import Answer, box_frame, gold_boxes, read_answers, reward_config, to_pixels
+from mixed_r1.report.heatmap import HeatMap, SimilarityReader
+from mixed_r1.report.run_files import Row, Run
+from mixed_r1.report.wording import REASON_TEXT
+from mixed_r1.schema import LETTERS, TASKS, Box, Sample
+
+__all__ = ["Card", "Picture", "Scored", "rollout_cards"]
+
+CARDS_PER_TASK = 3
+IMAGES_PER_CARD = 4
+SHOWN_AT_ENDS = 2  # best and worst completions that are open at once; the others fold
+MAX_TEXT = 1500  # characters of a completion, question or answer
+MAX_SIDE = 640  # pixels of an embedded image
+MAX_BOXES = 16  # drawn of one completion
+
+_TAGS = re.compile(r"(</?[A-Za-z][A-Za-z0-9_-]{0,31}>)")
+
+
+class Cell(NamedTuple):
+    """One reward of one completion."""
+
+    column: str
+    value: float
+    reason: str
+    meaning: str
+
+
+class Piece(NamedTuple):
+    """A stretch of a completion: a tag, the answer, or the rest."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One completion; equal completions of a group are one with a count."""
+
+    pieces: list[Piece]
+    cells: list[Cell]
+    total: float | None
+    advantage: float | None
+    num_tokens: int
+    count: int
+    boxes: list[Box]  # pixels of the original image
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of the prompt, embedded; ``width`` and ``height`` are the original's, boxes are in its pixels."""
+
+    uri: str
+    width: int
+    height: int
+    gold: list[Box]
+    predicted: list[tuple[int, Box]]  # (index of the completion, box)
+
+
+@dataclass(frozen=True)
+class Card:
+    task: str
+    rank: int  # among the cards of its task
+    source: str
+    sample_id: str
+    question: str
+    options: list[tuple[str, str]]
+    gold: str
+    pictures: list[Picture]
+    picture_note: str
+    completions: list[Scored]
+    heat_map: HeatMap | None = None
+    folded: range = field(default=range(0))  # completions between the best and the worst
+
+    @property
+    def reach(self) -> float:
+        """The largest advantage of the card: the scale of its bars."""
+        return max((abs(c.advantage) for c in self.completions if c.advantage is not None), default=0.0)
+
+
+def rollout_cards(run: Run, rows: Sequence[Row]) -> list[Card]:
+    """Up to three prompts a task out of one completions file, those whose rewards differ most first."""
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.get("prompt_group", row["sample_id"]), []).append(row)
+    similarity = SimilarityReader(run)
+    cards = []
+    tasks = sorted({str(row["task"]) for row in rows}, key=lambda t: (TASKS.index(t) if t in TASKS else 99, t))  # type: ignore[arg-type]
+    for task in tasks:
+        chosen = sorted((g for g in groups.values() if g[0]["task"] == task), key=_spread, reverse=True)
+        cards += [_card(run, group, similarity, rank) for rank, group in enumerate(chosen[:CARDS_PER_TASK])]
+    return cards
+
+
+def _spread(group: Sequence[Row]) -> float:
+    totals = [row["total"] for row in group if row.get("total") is not None]
+    return max(totals) - min(totals) if totals else -1.0
+
+
+def _card(run: Run, group: Sequence[Row], similarity: SimilarityReader, rank: int) -> Card:
+    sample = _sample(group[0])
+    config = reward_config(run)
+    merged = _merged(group)
+    texts = [str(row["completion"]) for row, _ in merged]
+    answers = read_answers(texts, sample, config) if sample else [Answer("", ())] * len(texts)
+    pictures, note = _pictures(run, sample) if sample else ([], "")
+    boxes: list[list[Box]] = [[] for _ in texts]
+    if sample and sample.task == "grounding" and pictures:
+        target = pictures[_target(sample, pictures)]
+        frame = box_frame(run, sample, config)
+        size = (target.width, target.height)
+        boxes = [_pixels(answer, frame, size, sample.resized_size) for answer in answers]
+        target.gold.extend(gold_boxes(sample, size))
+        target.predicted.extend((i, box) for i, found in enumerate(boxes) for box in found)
+    completions = [
+        _scored(row, count, answer, found)
+        for (row, count), answer, found in zip(merged, answers, boxes, strict=True)
+    ]
+    heat_map = None
+    if sample and sample.task == "open_ended":
+        texts = [answer.text for answer in answers if answer.text]
+        telling = next((text for text in texts if text != sample.answer.strip()), texts[0] if texts else "")
+        heat_map = similarity.heat_map(telling, sample.answer) if telling else None
+    return Card(
+        task=str(group[0]["task"]),
+        rank=rank,
+        source=str(group[0]["source"]),
+        sample_id=str(group[0]["sample_id"]),
+        question=_cut(_question(sample, group[0])),
+        options=list(zip(LETTERS, sample.options or (), strict=False)) if sample else [],
+        gold=_cut(_gold(sample)) if sample else "",
+        pictures=pictures,
+        picture_note=note,
+        completions=completions,
+        heat_map=heat_map,
+        folded=range(SHOWN_AT_ENDS, max(SHOWN_AT_ENDS, len(completions) - SHOWN_AT_ENDS)),
+    )
+
+
+def _sample(row: Row) -> Sample | None:
+    try:
+        return Sample(**json.loads(row["sample"]))
+    except (KeyError, TypeError, ValueError, ValidationError, RecursionError):
+        return None  # the card still shows the prompt and the completions
+
+
+def _merged(group: Sequence[Row]) -> list[tuple[Row, int]]:
+    """Rows from best to worst; rows of equal text and equal verdict once, with their number."""
+    counts: dict[Any, list[Any]] = {}
+    for row in group:
+        counts.setdefault((row["completion"], row.get("total"), row.get("advantage")), [row, 0])[1] += 1
+    by_total = sorted(counts.values(), key=lambda entry: _rank(entry[0].get("total")), reverse=True)
+    return [(row, count) for row, count in by_total]
+
+
+def _rank(total: float | None) -> float:
+    return -1.0 if total is None else float(total)
+
+
+def _scored(row: Row, count: int, answer: Answer, boxes: list[Box]) -> Scored:
+    cells = []
+    for key, value in row.items():
+        reason = row.get(f"reason_{key.removeprefix('reward_')}")
+        if key.startswith("reward_") and value is not None:
+            cells.append(Cell(key.removeprefix("reward_"), value, str(reason), REASON_TEXT.get(str(reason), "")))
+        elif key.startswith("reward_") and reason not in (None, "NOT_APPLICABLE"):
+            cells.append(Cell(key.removeprefix("reward_"), float("nan"), str(reason), REASON_TEXT.get(reason, "")))
+    return Scored(
+        pieces=_pieces(str(row["completion"]), answer.text),
+        cells=cells,
+        total=row.get("total"),
+        advantage=row.get("advantage"),
+        num_tokens=int(row.get("num_tokens") or 0),
+        count=count,
+        boxes=boxes,
+    )
+
+
+def _pieces(completion: str, answer: str) -> list[Piece]:
+    """Tags apart from text; the last stretch that is the answer is marked as such."""
+    parts = [part for part in _TAGS.split(_cut(completion)) if part]
+    pieces = [Piece("tag" if _TAGS.fullmatch(part) else "text", part) for part in parts]
+    for index in reversed(range(len(pieces))):
+        if answer and pieces[index].kind == "text" and pieces[index].text.strip() == answer:
+            pieces[index] = Piece("answer", pieces[index].text)
+            break
+    return pieces
+
+
+def _pixels(answer: Answer, frame: str, size: tuple[int, int], resized: tuple[int, int] | None) -> list[Box]:
+    found = [to_pixels(box, frame, size, resized) for box in answer.boxes[:MAX_BOXES]]
+    return [box for box in found if box is not None]
+
+
+def _target(sample: Sample, pictures: Sequence[Picture]) -> int:
+    """The image the boxes refer to: the one of ``image_size``, else the first."""
+    sizes = [(picture.width, picture.height) for picture in pictures]
+    return sizes.index(sample.image_size) if sample.image_size in sizes else 0
+
+
+def _pictures(run: Run, sample: Sample) -> tuple[list[Picture], str]:
+    pictures, missing = [], 0
+    for source in sample.images[:IMAGES_PER_CARD]:
+        try:
+            pictures.append(_picture(open_image(_located(run, source))))
+        except ImageError:
+            missing += 1
+    notes = []
+    if missing:
+        notes.append(f"{missing} image{'s' if missing > 1 else ''} could not be opened")
+    if len(sample.images) > IMAGES_PER_CARD:
+        notes.append(f"{len(sample.images) - IMAGES_PER_CARD} more not shown")
+    return pictures, "; ".join(notes)
+
+
+def _located(run: Run, source: Any) -> Any:
+    """Paths are relative to where the run was started, often a folder above the run: it may have moved since."""
+    if not isinstance(source, str):
+        return source
+    candidates = [Path(source), *(parent / source for parent in run.path.resolve().parents)]
+    return str(next((path for path in candidates if path.is_file()), source))
+
+
+def _picture(image: Image.Image) -> Picture:
+    shown = image.copy()
+    shown.thumbnail((MAX_SIDE, MAX_SIDE))
+    buffer = io.BytesIO()
+    if max(image.size) <= 128:
+        kind = "png"
+        shown.save(buffer, "PNG", optimize=True)
+    else:
+        kind = "jpeg"
+        shown.save(buffer, "JPEG", quality=85)
+    uri = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return Picture(uri, image.width, image.height, [], [])
+
+
+def _question(sample: Sample | None, row: Row) -> str:
+    if sample is None:
+        return str(row.get("prompt", ""))
+    if sample.question:
+        return sample.question
+    contents = [message.get("content", "") for message in sample.messages or () if message.get("role") == "user"]
+    return "\n".join(_text_of(content) for content in contents)
+
+
+def _text_of(content: Any) -> str:
+    if isinstance(content, list):
+        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict)).strip()
+    return str(content)
+
+
+def _gold(sample: Sample) -> str:
+    if sample.task == "grounding":
+        return ", ".join("[" + ", ".join(f"{v:g}" for v in box) + "]" for box in sample.answer)
+    if sample.task == "multiple_choice" and sample.options:
+        return f"{sample.answer}. {sample.options[LETTERS.index(sample.answer)]}"
+    if isinstance(sample.answer, tuple):
+        return ", ".join(sample.answer)
+    return str(sample.answer)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} [{len(text) - MAX_TEXT:,} more characters]"
