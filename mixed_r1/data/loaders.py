@@ -1,10 +1,7 @@
 """Samples on disk: JSONL (images as files beside it) and Parquet (images embedded).
 
 A JSONL row is the Sample's fields as one JSON object per line; image paths are relative to the file's
-directory. A Parquet row has the same columns; images are structs of ``bytes`` and ``path``, the layout that
-Hugging Face ``datasets`` shows as images. Columns that hold any JSON value (answer, messages, reward,
-metadata) are JSON text there, named in the schema's metadata; a foreign Parquet file without that entry is
-read as it is.
+directory. The Parquet layout is that of :mod:`mixed_r1.data.parquet`.
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mixed_r1.data.checks import check_images, parse_row
-from mixed_r1.data.storage import atomic_path, image_name, image_payload
+from mixed_r1.data.storage import atomic_path, image_name, image_payload, to_row
 from mixed_r1.schema import Sample
 
 __all__ = [
@@ -25,14 +22,11 @@ __all__ = [
     "data_files",
     "iter_samples",
     "load_samples",
+    "parse_line",
     "save_samples",
-    "to_row",
 ]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
-JSON_COLUMNS = ("answer", "messages", "reward", "metadata")
-JSON_KEY = b"mixed_r1.json_columns"
-ROW_GROUP = 256
 
 
 class DataError(ValueError):
@@ -129,14 +123,7 @@ def save_samples(samples: Iterable[Sample], path: PathLike) -> int:
         raise ValueError(f"path must end in .jsonl or .parquet, got {os.fspath(path)!r}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary:
-        return (_write_jsonl if target.suffix == ".jsonl" else write_parquet)(samples, temporary)
-
-
-def to_row(sample: Sample) -> dict[str, Any]:
-    """The fields of ``sample`` that differ from their default, images left out, as JSON-ready values."""
-    row = sample.model_dump(exclude_defaults=True, exclude={"images"})
-    row["answer"] = sample.answer
-    return row
+        return (_write_jsonl if target.suffix == ".jsonl" else _write_parquet)(samples, temporary)
 
 
 def _check_id(seen: dict[str, str], name: str, file: Path, line: int) -> None:
@@ -165,12 +152,19 @@ def _jsonl_rows(file: Path) -> Iterator[tuple[Path, int, Any]]:
         for line, raw in enumerate(stream, start=1):
             if not raw.strip():
                 continue
-            try:
-                row = json.loads(raw, parse_constant=_no_constant)
-            except (ValueError, RecursionError) as error:
-                yield file, line, DataError(file, line, "row", f"must be one JSON object, got {error}")
-                continue
-            yield file, line, _resolved(row, file.parent)
+            row = parse_line(raw)
+            if isinstance(row, ValueError):
+                yield file, line, DataError(file, line, "row", str(row))
+            else:
+                yield file, line, _resolved(row, file.parent)
+
+
+def parse_line(raw: bytes) -> Any:
+    """The JSON value of one line, or the ValueError that says what is wrong with it."""
+    try:
+        return json.loads(raw, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        return ValueError(f"must be one JSON object, got {error}")
 
 
 def _no_constant(name: str) -> None:
@@ -188,42 +182,26 @@ def _resolved(row: Any, directory: Path) -> Any:
 
 def _parquet_rows(file: Path) -> Iterator[tuple[Path, int, Any]]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from mixed_r1.data.parquet import iter_rows
 
     try:
-        with pq.ParquetFile(file) as source:
-            encoded = (source.schema_arrow.metadata or {}).get(JSON_KEY, b"").decode().split(",")
-            line = 0
-            for batch in source.iter_batches(batch_size=ROW_GROUP):
-                for values in batch.to_pylist():
-                    line += 1
-                    try:
-                        yield file, line, _from_columns(values, encoded, file.parent)
-                    except ValueError as error:
-                        yield (
-                            file,
-                            line,
-                            DataError(file, line, "row", f"must hold JSON in {encoded}, got {error}"),
-                        )
+        for line, row in enumerate(iter_rows(file), start=1):
+            if isinstance(row, ValueError):
+                yield file, line, DataError(file, line, "row", str(row))
+            else:
+                yield file, line, _resolved(row, file.parent)
     except (pa.ArrowException, OSError) as error:
         raise DataError(file, 0, "file", f"must be readable Parquet, got {error}") from None
 
 
-def _from_columns(values: dict[str, Any], encoded: list[str], directory: Path) -> dict[str, Any]:
-    row = {name: value for name, value in values.items() if value is not None}
-    for name in encoded:
-        if name in row:
-            row[name] = json.loads(row[name])
-    if isinstance(row.get("images"), list):
-        row["images"] = [_embedded(image) for image in row["images"]]
-    return dict(_resolved(row, directory))
+def _write_parquet(samples: Iterable[Sample], temporary: Path) -> int:
+    from mixed_r1.data.parquet import SampleWriter
 
-
-def _embedded(image: Any) -> Any:
-    """A ``{"bytes", "path"}`` struct is its bytes, or where those are absent its path."""
-    if isinstance(image, dict) and set(image) <= {"bytes", "path"}:
-        return image["bytes"] if image.get("bytes") is not None else image.get("path")
-    return image
+    with SampleWriter(temporary) as writer:
+        for sample in samples:
+            writer.add(sample)
+    return writer.count
 
 
 def _write_jsonl(samples: Iterable[Sample], temporary: Path) -> int:
@@ -247,67 +225,3 @@ def _store_image(source: Any, folder: Path) -> str:
         with atomic_path(target) as temporary:
             temporary.write_bytes(payload)
     return f"{folder.name}/{target.name}"
-
-
-def parquet_schema() -> Any:
-    """The Arrow schema of our Parquet files."""
-    import pyarrow as pa
-
-    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    size = pa.list_(pa.int64())
-    text = pa.string()
-    features = {
-        **{
-            name: {"dtype": "string", "_type": "Value"}
-            for name in ("id", "task", "question", *JSON_COLUMNS, "source", "frame")
-        },
-        "difficulty": {"dtype": "float64", "_type": "Value"},
-        "images": {"feature": {"_type": "Image"}, "_type": "List"},
-        "options": {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"},
-        "image_size": {"feature": {"dtype": "int64", "_type": "Value"}, "_type": "List"},
-        "resized_size": {"feature": {"dtype": "int64", "_type": "Value"}, "_type": "List"},
-    }
-    fields = [
-        *((name, text) for name in ("id", "task", "source", "question", "answer")),
-        ("options", pa.list_(text)),
-        ("images", pa.list_(image)),
-        ("frame", text),
-        *((name, size) for name in ("image_size", "resized_size")),
-        ("difficulty", pa.float64()),
-        *((name, text) for name in ("messages", "reward", "metadata")),
-    ]
-    ordered = {name: features[name] for name, _ in fields}
-    hub = json.dumps({"info": {"features": ordered}}, separators=(",", ":"))
-    return pa.schema(
-        fields, metadata={JSON_KEY: ",".join(JSON_COLUMNS).encode(), b"huggingface": hub.encode()}
-    )
-
-
-def to_columns(sample: Sample) -> dict[str, Any]:
-    """``sample`` as one row of :func:`parquet_schema`."""
-    row = to_row(sample)
-    for name in JSON_COLUMNS:
-        if name in row:
-            row[name] = json.dumps(row[name], ensure_ascii=False, allow_nan=False)
-    if sample.images:
-        row["images"] = [{"bytes": image_payload(image), "path": None} for image in sample.images]
-    return row
-
-
-def write_parquet(samples: Iterable[Sample], path: Path) -> int:
-    """Write one Parquet file in fixed row groups, so that equal rows give equal bytes; returns the count."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = parquet_schema()
-    count = 0
-    with pq.ParquetWriter(path, schema, compression="zstd", store_schema=True) as writer:
-        group: list[dict[str, Any]] = []
-        for sample in samples:
-            group.append(to_columns(sample))
-            if len(group) == ROW_GROUP:
-                writer.write_table(pa.Table.from_pylist(group, schema=schema))
-                count, group = count + len(group), []
-        if group:
-            writer.write_table(pa.Table.from_pylist(group, schema=schema))
-    return count + len(group)

@@ -9,7 +9,7 @@ target reasoning) and ``origins`` (the material of the row).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mixed_r1.data.loaders import save_samples
 from mixed_r1.data.mini_material import BACKGROUNDS, CATEGORIES, SPLITS, Material, Table, load_material
 from mixed_r1.data.mini_render import COLORS, bars_image, digit_card, draw_frame, paste_card, photo_crop
 from mixed_r1.data.storage import image_payload
-from mixed_r1.schema import LETTERS, Box, Sample
+from mixed_r1.schema import LETTERS, Sample
 
 __all__ = ["build_mini", "corpus", "mini_samples", "sft_target"]
 
@@ -71,15 +71,14 @@ def mini_samples(
         yield Sample(id=f"mini-{split}-{kind}-{i:05d}", metadata=metadata, **fields)
 
 
-def sft_target(sample: Sample, *, boxes: Sequence[Box] | None = None) -> str:
+def sft_target(sample: Sample) -> str:
     """The completion a model should give: ``<think>...</think><answer>...</answer>`` with the right answer.
 
-    Boxes are rendered as ``[x1, y1, x2, y2]``, several as ``[[...], [...]]``, rounded to what six digits
-    hold; ``boxes`` replaces ``sample.answer`` for a model that speaks other coordinates than
-    ``sample.frame``.
+    Boxes are rendered in ``sample.frame`` as ``[x1, y1, x2, y2]``, several as ``[[...], [...]]``; whole
+    numbers without a point.
     """
     if sample.task == "grounding":
-        listed = ["[" + ", ".join(f"{v:g}" for v in box) + "]" for box in boxes or sample.answer]
+        listed = ["[" + ", ".join(f"{v:g}" for v in box) + "]" for box in sample.answer]
         answer = listed[0] if len(listed) == 1 else "[" + ", ".join(listed) + "]"
     elif isinstance(sample.answer, tuple):
         answer = "[" + ", ".join(sample.answer) + "]"

@@ -1,4 +1,4 @@
-"""Bytes on disk: files that appear whole or not at all, and images as the bytes they are stored as."""
+"""What goes to disk: files that appear whole or not at all, images as bytes, samples as plain rows."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 from PIL import Image
 
 from mixed_r1.images import ImageError
+from mixed_r1.schema import Sample
 
-__all__ = ["atomic_path", "image_name", "image_payload"]
+__all__ = ["atomic_path", "image_name", "image_payload", "to_row"]
 
 _SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp"}
 
@@ -56,3 +57,10 @@ def image_name(payload: bytes) -> str:
     """A file name made of the content: equal images share one file."""
     suffix = next((suffix for magic, suffix in _SUFFIXES.items() if payload.startswith(magic)), ".img")
     return hashlib.sha256(payload).hexdigest()[:24] + suffix
+
+
+def to_row(sample: Sample) -> dict[str, Any]:
+    """The fields of ``sample`` that differ from their default, images left out, as JSON-ready values."""
+    row = sample.model_dump(exclude_defaults=True, exclude={"images"})
+    row["answer"] = sample.answer
+    return row
