@@ -6,6 +6,7 @@ Importing this needs NumPy alone; torch is imported only where tensors are passe
 from mixed_r1_kernels._impl import ImplUnavailable
 from mixed_r1_kernels.bmas import BmasScores, Similarity, bmas, similarity_matrix
 from mixed_r1_kernels.embedding_table import EmbeddingTable
+from mixed_r1_kernels.group_advantages import TaskEma, group_advantages
 from mixed_r1_kernels.reason import Reason
 from mixed_r1_kernels.token_logprobs.api import TokenLogprobs, token_logprobs, token_logprobs_and_entropy
 
@@ -15,8 +16,10 @@ __all__ = [
     "ImplUnavailable",
     "Reason",
     "Similarity",
+    "TaskEma",
     "TokenLogprobs",
     "bmas",
+    "group_advantages",
     "similarity_matrix",
     "token_logprobs",
     "token_logprobs_and_entropy",
