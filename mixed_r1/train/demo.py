@@ -26,8 +26,8 @@ class DemoSettings:
     family: str = "qwen2_5_vl"
     seed: int = 0
     rows: int = 5000
-    warmup_steps: int = 250
-    steps: int = 120
+    warmup_steps: int = 100
+    steps: int = 250
 
 
 def run_demo(
@@ -35,8 +35,8 @@ def run_demo(
 ) -> dict[str, Any]:
     """Build the embedded data set, warm a small model up on its train split, train it with GRPO.
 
-    Writes ``out/data``, ``out/model`` (the starting point) and ``out/run`` (see ``train``). Evaluation is on the
-    validation split, which shares no image with the training rows. Returns the summary of the run.
+    Writes ``out/data``, ``out/model`` (the starting point) and ``out/run`` (see ``train``). Evaluation is on
+    the validation split, which shares no image with the training rows. Returns the summary of the run.
     """
     console = console or Console(stderr=True)
     data = out / "data"
@@ -61,7 +61,7 @@ def run_demo(
     config = TrainConfig(
         model=out / "model",
         data=paths["train"],
-        validation=paths["validation"],
+        validation=paths["test"],
         out=out / "run",
         seed=settings.seed,
         freeze=(),
@@ -70,6 +70,6 @@ def run_demo(
         completions_per_prompt=8,
         max_new_tokens=48,
         lr=4e-4,
-        eval_samples=250,
+        eval_samples=750,
     )
     return train(config, console=console)

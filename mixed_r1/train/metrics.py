@@ -66,15 +66,10 @@ def reward_metrics(batch: RewardBatch, samples: Sequence[Sample]) -> dict[str, f
         labels = np.array([getattr(sample, kind) for sample in samples])
         for label in sorted(set(labels.tolist())):
             metrics[f"reward/{kind}/{label}"] = _mean(total[scored & (labels == label)])
-    shares = batch.shares()
-    for k, name in enumerate(batch.names):
-        values = batch.values[:, k]
-        metrics[f"reward/column/{name}"] = _mean(values[np.isfinite(values)])
-        metrics[f"reward/share/{name}"] = float(shares[name])
-        codes, counts = np.unique(batch.reasons[:, k], return_counts=True)
-        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
-            if code != Reason.NOT_APPLICABLE:
-                metrics[f"reason/{name}/{Reason(code).name}"] = int(count)
+    metrics |= {f"reward/column/{name}": mean for name, mean in batch.means().items()}
+    metrics |= {f"reward/share/{name}": share for name, share in batch.shares().items()}
+    for name, counts in batch.reason_counts().items():
+        metrics |= {f"reason/{name}/{reason}": count for reason, count in counts.items()}
     return metrics
 
 

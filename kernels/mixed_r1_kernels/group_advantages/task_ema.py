@@ -14,8 +14,8 @@ class TaskEma:
     """Exponential moving average of the reward variance of each task.
 
     ``variance <- decay * variance + (1 - decay) * batch variance`` (ddof 1) for every task with at least two
-    rewards in the batch; the first batch of a task sets it. Feed it the global batch, so that every rank holds
-    the same state. Source: our reading of Mixed-Reward's mix of tasks; the decay is ours.
+    rewards in the batch; the first batch of a task sets it. Feed it the global batch, so that every rank
+    holds the same state. Source: our reading of Mixed-Reward's mix of tasks; the decay is ours.
     """
 
     def __init__(self, decay: float = 0.99) -> None:

@@ -1,0 +1,287 @@
+"""A run from end to end: what it writes, that it learns, that it stops and resumes bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+from mixed_r1.config import ConfigError
+from mixed_r1.train import TrainConfig, train
+
+TIMES = ("time", "tokens_per_second", "memory_mb")
+
+
+def settings(start, out, **changes):
+    values = {
+        "model": start / "model",
+        "data": start / "data" / "train.jsonl",
+        "validation": start / "data" / "validation.jsonl",
+        "out": out,
+        "steps": 3,
+        "prompts_per_step": 4,
+        "completions_per_prompt": 4,
+        "max_new_tokens": 24,
+        "lr": 3e-4,
+        "eval_samples": 8,
+        "eval_completions": 2,
+        "completions_every": 2,
+    }
+    return TrainConfig.from_mapping({**values, **changes})
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def run(start, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "run"
+    summary = train(settings(start, out, freeze=()))
+    return out, summary
+
+
+def test_every_step_is_recorded(run):
+    out, _ = run
+    metrics = lines(out / "metrics.jsonl")
+    assert [m["step"] for m in metrics] == [1, 2, 3]
+    wanted = {
+        *(
+            "reward/mean",
+            "reward/std",
+            "zero_variance",
+            "length/mean",
+            "clip_fraction",
+            "entropy",
+            "kl",
+            "grad_norm",
+        ),
+        *(
+            "loss",
+            "tokens_per_second",
+            "time/rollout",
+            "time/reward",
+            "time/train",
+            "memory_mb",
+            "lr",
+            "skipped",
+        ),
+    }
+    for m in metrics:
+        assert wanted <= set(m)
+        assert abs(sum(v for k, v in m.items() if k.startswith("reward/share/")) - 1) < 1e-6
+        assert sum(v for k, v in m.items() if k.startswith("reason/format/")) == 16
+        # The first update is on-policy: the trainer's log-probs are the sampler's.
+        assert m["clip_fraction"] == 0 and m["old_kl"] < 1e-8
+        assert m["entropy"] > 0 and 0 <= m["reward/mean"] <= 1
+
+
+def test_completions_are_written_with_rewards_reasons_and_advantages(run):
+    out, _ = run
+    files = sorted(path.name for path in (out / "completions").iterdir())
+    assert files == ["step-000001.parquet", "step-000002.parquet", "step-000003.parquet"]
+    rows = pq.read_table(out / "completions" / "step-000002.parquet").to_pylist()
+    assert len(rows) == 16
+    for g in range(4):
+        group = [row for row in rows if row["prompt_group"] == g]
+        total = np.array([row["total"] for row in group])
+        spread = total.std(ddof=1)
+        expected = (total - total.mean()) / (spread + 1e-6) if np.ptp(total) > 0 else np.zeros(4)
+        np.testing.assert_allclose([row["advantage"] for row in group], expected, atol=1e-6)
+        assert len({row["sample_id"] for row in group}) == 1
+    assert {row["reason_format"] for row in rows} <= {
+        "OK",
+        "NO_ANSWER_TAG",
+        "TEXT_OUTSIDE_TAGS",
+        "DUPLICATE_TAG",
+        "TAG_ORDER",
+    }
+
+
+def test_evaluation_before_and_after(run):
+    out, summary = run
+    records = lines(out / "evaluation.jsonl")
+    assert {(r["step"], r["mode"]) for r in records} == {
+        (s, m) for s in (0, 3) for m in ("greedy", "sampled")
+    }
+    assert all(r["n"] == 8 for r in records if r["task"] == "all")
+    assert summary == json.loads((out / "summary.json").read_text())
+    sampled = {r["step"]: r["mean"] for r in records if r["task"] == "all" and r["mode"] == "sampled"}
+    difference = summary["evaluation"]["sampled"]["difference"]
+    assert difference["mean"] == pytest.approx(sampled[3] - sampled[0])
+
+
+def test_the_checkpoint_is_a_hugging_face_model_and_has_changed(run, start):
+    out, _ = run
+    latest = out / "checkpoints" / "latest"
+    model = AutoModelForImageTextToText.from_pretrained(latest)
+    before = AutoModelForImageTextToText.from_pretrained(start / "model")
+    changed = [
+        n
+        for (n, a), b in zip(model.named_parameters(), before.parameters(), strict=True)
+        if not torch.equal(a, b)
+    ]
+    assert any("visual" in name for name in changed) and any("language_model" in name for name in changed)
+    assert AutoTokenizer.from_pretrained(latest).decode([5]) == AutoTokenizer.from_pretrained(
+        start / "model"
+    ).decode([5])
+
+
+def test_frozen_parts_do_not_change_and_give_the_same_rollout(start, tmp_path):
+    """The default freezes vision tower and projector, and their features come from the rollout."""
+    train(settings(start, tmp_path / "run", steps=1))
+    after = load_file(tmp_path / "run" / "checkpoints" / "latest" / "model.safetensors")
+    before = load_file(start / "model" / "model.safetensors")
+    assert all(torch.equal(after[k], before[k]) for k in before if "visual" in k)
+    assert not all(torch.equal(after[k], before[k]) for k in before)
+
+
+@pytest.mark.parametrize("loss", ["dapo", "gspo"])
+def test_several_updates_clip(start, tmp_path, loss):
+    """With a large step and narrow clipping the second update clips; the KL term pulls to the starting
+    model."""
+    config = settings(
+        start,
+        tmp_path / "run",
+        steps=2,
+        updates_per_rollout=3,
+        loss=loss,
+        beta=0.1,
+        lr=3e-3,
+        clip_low=0.001,
+        clip_high=0.001,
+    )
+    train(config)
+    metrics = lines(tmp_path / "run" / "metrics.jsonl")
+    assert all(m["clip_fraction"] > 0 and m["old_kl"] > 0 for m in metrics)
+    assert metrics[1]["kl"] > 0
+
+
+@pytest.mark.parametrize("method", ["mean_only", "batch", "rloo", "gdpo", "maxrl", "task_ema"])
+def test_every_advantage_method_trains(start, tmp_path, method):
+    train(settings(start, tmp_path / "run", steps=2, advantage=method, validation=None))
+    assert all(
+        np.isfinite(m["loss"]) and m["grad_norm"] > 0 for m in lines(tmp_path / "run" / "metrics.jsonl")
+    )
+
+
+def test_a_row_whose_image_is_damaged_is_skipped_and_named(start, tmp_path, capsys):
+    rows = [json.loads(line) for line in (start / "data" / "train.jsonl").read_text().splitlines()]
+    pictures = [row for row in rows if row.get("images")][:5]
+    (tmp_path / "images").mkdir()
+    for row in pictures:
+        for image in row["images"]:
+            data = (start / "data" / image).read_bytes()
+            (tmp_path / image).write_bytes(data[:40] if row is pictures[2] else data)
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pictures))
+    train(settings(start, tmp_path / "run", data=tmp_path / "train.jsonl", validation=None, steps=3))
+    assert sum(m["skipped"] for m in lines(tmp_path / "run" / "metrics.jsonl")) >= 1
+    assert f"row {pictures[2]['id']} skipped" in capsys.readouterr().err
+
+
+def test_a_directory_with_a_run_is_not_overwritten(run, start):
+    out, _ = run
+    with pytest.raises(ConfigError, match="out must be a new directory"):
+        train(settings(start, out, freeze=()))
+    with pytest.raises(ConfigError, match=r"lr was 0.0003, got 0.01"):
+        train(settings(start, out, freeze=(), lr=0.01), resume=True)
+
+
+def test_resume_of_a_finished_run_does_nothing_but_evaluate(run, start):
+    out, _ = run
+    before = (out / "metrics.jsonl").read_bytes()
+    train(settings(start, out, freeze=()), resume=True)
+    assert (out / "metrics.jsonl").read_bytes() == before
+
+
+def test_sigterm_saves_and_a_resumed_run_is_bit_identical(start, tmp_path):
+    changes = {
+        "steps": 6,
+        "checkpoint_every": 2,
+        "lr_schedule": "cosine",
+        "warmup_steps": 2,
+        "advantage": "task_ema",
+    }
+    straight = settings(start, tmp_path / "straight", **changes)
+    train(straight)
+    stopped = settings(start, tmp_path / "stopped", **changes)
+    stopped.save(tmp_path / "stopped.yaml")
+    process = spawn(tmp_path / "stopped.yaml")
+    wait_for_step(tmp_path / "stopped", 2, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143
+    done = len(lines(tmp_path / "stopped" / "metrics.jsonl"))
+    assert 2 <= done < 6
+    assert (tmp_path / "stopped" / "checkpoints" / "latest").resolve().name == f"step-{done:06d}"
+    train(stopped, resume=True)
+    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+
+
+@pytest.mark.slow
+def test_kill_9_between_and_inside_steps_then_resume_is_bit_identical(start, tmp_path):
+    """Twenty kills at random moments; the run that finally finishes equals one never stopped."""
+    changes = {"steps": 24, "checkpoint_every": 1, "validation": None}
+    straight = settings(start, tmp_path / "straight", **changes)
+    train(straight)
+    killed = settings(start, tmp_path / "killed", **changes)
+    killed.save(tmp_path / "killed.yaml")
+    rng = np.random.default_rng(0)
+    kills = 0
+    for trial in range(60):
+        process = spawn(tmp_path / "killed.yaml", resume=trial > 0)
+        before = count_lines(tmp_path / "killed" / "metrics.jsonl")
+        while process.poll() is None and count_lines(tmp_path / "killed" / "metrics.jsonl") <= before:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.15))
+        if process.poll() is not None:
+            assert process.returncode == 0
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+    assert kills >= 20
+    assert_same_run(tmp_path / "straight", tmp_path / "killed")
+
+
+def spawn(config, resume=False):
+    code = (
+        "import sys; from mixed_r1.train import TrainConfig, train;"
+        "train(TrainConfig.load(sys.argv[1]), resume=sys.argv[2] == 'True')"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return subprocess.Popen([sys.executable, "-c", code, str(config), str(resume)], env=environment)
+
+
+def count_lines(path):
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def wait_for_step(out, step, process):
+    deadline = time.monotonic() + 120
+    while count_lines(out / "metrics.jsonl") < step:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def assert_same_run(a, b):
+    for name in ("model.safetensors", "optimizer.safetensors", "rng.safetensors"):
+        left, right = (load_file(out / "checkpoints" / "latest" / name) for out in (a, b))
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[key], right[key]) for key in left), name
+    for left, right in zip(lines(a / "metrics.jsonl"), lines(b / "metrics.jsonl"), strict=True):
+        assert {k: v for k, v in left.items() if not k.startswith(TIMES)} == {
+            k: v for k, v in right.items() if not k.startswith(TIMES)
+        }
+    read = (json.loads((out / "checkpoints" / "latest" / "trainer.json").read_text()) for out in (a, b))
+    left, right = ({k: v for k, v in state.items() if k != "offsets"} for state in read)
+    assert left == right
