@@ -37,7 +37,7 @@ class TrainConfig(Config):
     updates_per_rollout: int = Field(1, ge=1)
     max_tokens_per_pack: int = Field(4096, ge=1)  # inputs of one forward pass, padding counted
     max_prompt_tokens: int = Field(8192, ge=1)  # longer prompts are left out and counted
-    mixture: str | dict[str, float] = "proportional"  # equal | proportional | weight per source
+    mixture: Literal["equal", "proportional"] | dict[str, float] = "proportional"  # or a weight per source
 
     # Sampling
     max_new_tokens: int = Field(256, ge=1)

@@ -13,7 +13,7 @@ Two layouts of the same units (a prompt with some of its completions):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -57,8 +57,8 @@ class Pack:
     items: tuple[PackItem, ...]  # in the order of their images
 
     def to(self, device: torch.device | str) -> Pack:
-        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
-        return Pack(**moved)
+        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
     def dense_mask(self) -> Tensor:
         """[B, 1, T, T] bool, True = attend."""

@@ -97,7 +97,8 @@ class Trainer:
         self.mixture = MixtureSampler(self.samples, weights=config.mixture, seed=config.seed)
         self.task_ema = TaskEma()
         self.engine = LocalEngine(self.adapter.model, config)
-        self.step, self.before = 0, {}
+        self.step = 0
+        self.before: dict[str, Evaluation] = {}
         offsets: dict[str, int] = {}
         if checkpoint is not None:
             offsets = self._load_state(checkpoint)
@@ -168,7 +169,9 @@ class Trainer:
         """Encode the next rows and sample a group for each; rows that cannot be encoded are logged and
         replaced."""
         config, adapter = self.config, self.adapter
-        samples, prompts, skipped = [], [], 0
+        samples: list[Sample] = []
+        prompts: list[Prompt] = []
+        skipped = 0
         while len(samples) < config.prompts_per_step:
             for index in self.mixture.next(config.prompts_per_step - len(samples)):
                 sample = self.samples[index]
@@ -213,7 +216,7 @@ class Trainer:
         features = self.adapter.image_features(prompts)
         if features is None:
             return [None] * len(prompts)
-        shares = iter(features.split([p.num_image_tokens for p in prompts if p.num_image_tokens]))
+        shares = iter(torch.split(features, [p.num_image_tokens for p in prompts if p.num_image_tokens]))
         return [next(shares) if p.num_image_tokens else None for p in prompts]
 
     def _advantages(self, batch: RewardBatch, mask: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
@@ -320,7 +323,7 @@ class Trainer:
 
     def _evaluate(self, progress: Progress, label: str) -> dict[str, Evaluation]:
         """Greedy and sampled reward on the validation rows, written to evaluation.jsonl."""
-        results = {}
+        results: dict[str, Evaluation] = {}
         bar = progress.add_task(f"evaluate {label}", total=2 * len(self.validation), note="")
         for params in (self.config.greedy(), self.config.sampling()):
             result = evaluate(
