@@ -5,6 +5,7 @@ Importing this needs NumPy alone; torch is imported only where tensors are passe
 
 from mixed_r1_kernels._impl import ImplUnavailable
 from mixed_r1_kernels.bmas import BmasScores, Similarity, bmas, similarity_matrix
+from mixed_r1_kernels.box_iou.api import box_iou, paired_box_iou
 from mixed_r1_kernels.embedding_table import EmbeddingTable
 from mixed_r1_kernels.group_advantages import TaskEma, group_advantages
 from mixed_r1_kernels.reason import Reason
@@ -19,7 +20,9 @@ __all__ = [
     "TaskEma",
     "TokenLogprobs",
     "bmas",
+    "box_iou",
     "group_advantages",
+    "paired_box_iou",
     "similarity_matrix",
     "token_logprobs",
     "token_logprobs_and_entropy",

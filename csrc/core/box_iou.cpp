@@ -1,0 +1,165 @@
+#include "core/box_iou.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#include "core/box_iou_block.h"
+#include "core/dispatch.h"
+
+namespace mixed_r1 {
+
+namespace {
+
+constexpr IsaTable<const BoxKernels*> kKernels = {&box_kernels_generic, MIXED_R1_X86(&box_kernels_avx2),
+                                                  MIXED_R1_X86(&box_kernels_avx512)};
+
+template <class T, class Out>
+const BoxFunctions<T, Out>& functions() {
+  if constexpr (std::is_same_v<T, float>) {
+    return kKernels.at(active_isa())->single;
+  } else if constexpr (std::is_same_v<T, double>) {
+    return kKernels.at(active_isa())->wide;
+  } else if constexpr (std::is_same_v<Out, float>) {
+    return box_functions_extended_float;
+  } else {
+    return box_functions_extended_double;
+  }
+}
+
+template <class T>
+struct Box {
+  T x1, y1, x2, y2;
+  bool finite() const { return std::isfinite(x1) && std::isfinite(y1) && std::isfinite(x2) && std::isfinite(y2); }
+};
+
+// Corners in order.
+template <class T>
+Box<T> load(const BoxView<T>& view, std::int64_t row) {
+  T v[4];
+  const char* at = view.data + row * view.row_stride;
+  for (int k = 0; k < 4; ++k) std::memcpy(&v[k], at + k * view.column_stride, sizeof(T));
+  return {std::min(v[0], v[2]), std::min(v[1], v[3]), std::max(v[0], v[2]), std::max(v[1], v[3])};
+}
+
+// Where squares of T stay finite and normal. Outside, the same loop runs in long double, which holds them all.
+template <class T>
+bool is_ordinary(const Box<T>& box) {
+  const T big = std::is_same_v<T, float> ? T(0x1p60) : T(0x1p500), small = T(1) / big;
+  const T width = box.x2 - box.x1, height = box.y2 - box.y1;
+  return box.x1 > -big && box.y1 > -big && box.x2 < big && box.y2 < big && (width == 0 || width > small) &&
+         (height == 0 || height > small);
+}
+
+struct Scan {
+  bool ordinary = true;
+  std::vector<std::int64_t> bad;  // rows that are not finite
+};
+
+template <class T>
+void scan(const BoxView<T>& view, Scan& result) {
+  for (std::int64_t row = 0; row < view.rows; ++row) {
+    const Box<T> box = load(view, row);
+    if (is_ordinary(box)) continue;
+    if (box.finite()) {
+      result.ordinary = false;
+    } else {
+      result.bad.push_back(row);
+    }
+  }
+}
+
+// A box that is not finite becomes a point here; clear() overwrites its scores.
+template <class T, class Wide>
+void put(const BoxView<T>& view, std::int64_t row, bool want_angle, BoxBlock<Wide>& block, int at) {
+  Box<T> box = load(view, row);
+  if (!box.finite()) box = {};
+  const Wide width = Wide(box.x2) - Wide(box.x1), height = Wide(box.y2) - Wide(box.y1);
+  block.x1[at] = box.x1;
+  block.y1[at] = box.y1;
+  block.x2[at] = box.x2;
+  block.y2[at] = box.y2;
+  block.area[at] = std::max(width * height, std::numeric_limits<Wide>::min());
+  if (want_angle) block.angle[at] = std::atan2(width, height);
+}
+
+template <class T, class Wide>
+int fill(const BoxView<T>& view, std::int64_t first, bool want_angle, BoxBlock<Wide>& block) {
+  const auto count = static_cast<int>(std::min<std::int64_t>(view.rows - first, block.kSize));
+  for (int k = 0; k < count; ++k) put(view, first + k, want_angle, block, k);
+  for (int k = count; k % kBoxPadding != 0; ++k) {
+    block.x1[k] = block.y1[k] = block.x2[k] = block.y2[k] = block.angle[k] = 0;
+    block.area[k] = 1;
+  }
+  return count;
+}
+
+template <class Wide, class T>
+void all_pairs(const BoxView<T>& boxes1, const BoxView<T>& boxes2, BoxKind kind, T* out) {
+  const BoxFunction<Wide, T> score = functions<Wide, T>().one_to_many[static_cast<int>(kind)];
+  const bool want_angle = kind == BoxKind::ciou;
+  BoxBlock<Wide> columns;
+  BoxBlock<Wide> row;
+  for (std::int64_t first = 0; first < boxes2.rows; first += columns.kSize) {
+    const int count = fill(boxes2, first, want_angle, columns);
+    for (std::int64_t i = 0; i < boxes1.rows; ++i) {
+      put(boxes1, i, want_angle, row, 0);
+      score(row, columns, count, out + i * boxes2.rows + first);
+    }
+  }
+}
+
+template <class Wide, class T>
+void pairs(const BoxView<T>& boxes1, const BoxView<T>& boxes2, BoxKind kind, T* out) {
+  const BoxFunction<Wide, T> score = functions<Wide, T>().paired[static_cast<int>(kind)];
+  const bool want_angle = kind == BoxKind::ciou;
+  BoxBlock<Wide> left;
+  BoxBlock<Wide> right;
+  for (std::int64_t first = 0; first < boxes1.rows; first += left.kSize) {
+    const int count = fill(boxes1, first, want_angle, left);
+    fill(boxes2, first, want_angle, right);
+    score(left, right, count, out + first);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void box_iou(const BoxView<T>& boxes1, const BoxView<T>& boxes2, BoxKind kind, T* out) {
+  Scan rows, columns;
+  scan(boxes1, rows);
+  scan(boxes2, columns);
+  if (rows.ordinary && columns.ordinary) {
+    all_pairs<T>(boxes1, boxes2, kind, out);
+  } else {
+    all_pairs<long double>(boxes1, boxes2, kind, out);
+  }
+  for (const std::int64_t i : rows.bad) std::fill_n(out + i * boxes2.rows, boxes2.rows, T(0));
+  for (const std::int64_t j : columns.bad) {
+    for (std::int64_t i = 0; i < boxes1.rows; ++i) out[i * boxes2.rows + j] = T(0);
+  }
+}
+
+template <class T>
+void paired_box_iou(const BoxView<T>& boxes1, const BoxView<T>& boxes2, BoxKind kind, T* out) {
+  Scan left, right;
+  scan(boxes1, left);
+  scan(boxes2, right);
+  if (left.ordinary && right.ordinary) {
+    pairs<T>(boxes1, boxes2, kind, out);
+  } else {
+    pairs<long double>(boxes1, boxes2, kind, out);
+  }
+  for (const std::int64_t i : left.bad) out[i] = T(0);
+  for (const std::int64_t i : right.bad) out[i] = T(0);
+}
+
+template void box_iou(const BoxView<float>&, const BoxView<float>&, BoxKind, float*);
+template void box_iou(const BoxView<double>&, const BoxView<double>&, BoxKind, double*);
+template void paired_box_iou(const BoxView<float>&, const BoxView<float>&, BoxKind, float*);
+template void paired_box_iou(const BoxView<double>&, const BoxView<double>&, BoxKind, double*);
+
+}  // namespace mixed_r1

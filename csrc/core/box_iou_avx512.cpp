@@ -1,0 +1,39 @@
+#include <immintrin.h>
+
+// GCC's own intrinsics leave lanes that a full mask never reads undefined.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+
+namespace mixed_r1 {
+
+namespace {
+
+inline __m512 lower(__m512 a, __m512 b) { return _mm512_min_ps(a, b); }
+inline __m512 upper(__m512 a, __m512 b) { return _mm512_max_ps(a, b); }
+inline __m512d lower(__m512d a, __m512d b) { return _mm512_min_pd(a, b); }
+inline __m512d upper(__m512d a, __m512d b) { return _mm512_max_pd(a, b); }
+
+// The divider would be the limit. The estimate has 14 bits, each step doubles them, and the last one corrects the
+// quotient by its exact remainder: within one unit in the last place, and exactly 1 for equal operands.
+inline __m512 divide(__m512 numerator, __m512 denominator) {
+  const __m512 inverse = _mm512_rcp14_ps(denominator), quotient = numerator * inverse;
+  return _mm512_fmadd_ps(_mm512_fnmadd_ps(quotient, denominator, numerator), inverse, quotient);
+}
+
+inline __m512d divide(__m512d numerator, __m512d denominator) {
+  const __m512d estimate = _mm512_rcp14_pd(denominator);
+  const __m512d error = _mm512_fnmadd_pd(estimate, denominator, _mm512_set1_pd(1));
+  const __m512d inverse = _mm512_fmadd_pd(error, estimate, estimate), quotient = numerator * inverse;
+  return _mm512_fmadd_pd(_mm512_fnmadd_pd(quotient, denominator, numerator), inverse, quotient);
+}
+
+}  // namespace
+
+}  // namespace mixed_r1
+
+#include "core/box_iou_kernel.h"
+
+namespace mixed_r1 {
+
+constinit const BoxKernels box_kernels_avx512 = {box_functions<float, __m512>(), box_functions<double, __m512d>()};
+
+}  // namespace mixed_r1

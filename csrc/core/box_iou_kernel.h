@@ -1,0 +1,118 @@
+// The loop over pairs of boxes, compiled once per instruction set: each box_iou_<isa>.cpp names its vectors V, may
+// define lower(), upper() and divide() for them, includes this file and exports one table. Everything is in an unnamed
+// namespace, so no copy can replace another at link time.
+#pragma once
+
+#include <cstring>
+#include <limits>
+
+#include "core/box_iou_block.h"
+
+namespace mixed_r1 {
+
+namespace {
+
+template <class V>
+inline V lower(V a, V b) {
+  return a < b ? a : b;
+}
+
+template <class V>
+inline V upper(V a, V b) {
+  return a > b ? a : b;
+}
+
+template <class V>
+inline V divide(V numerator, V denominator) {
+  return numerator / denominator;
+}
+
+// Every lane `value` (V may be T itself).
+template <class V, class T>
+inline V repeat(T value) {
+  return value - V{};
+}
+
+// numerator / denominator, and 0 where the denominator is not above 0: every numerator here is 0 there too.
+template <class T, class V>
+inline V ratio(V numerator, V denominator) {
+  return divide(numerator, upper(denominator, repeat<V>(std::numeric_limits<T>::min())));
+}
+
+template <class V>
+struct Lanes {
+  V x1, y1, x2, y2, area, angle;
+};
+
+template <class V, class T>
+inline V load(const T* from) {
+  V lanes;
+  std::memcpy(&lanes, from, sizeof(V));
+  return lanes;
+}
+
+template <class V, class T>
+inline Lanes<V> load_boxes(const BoxBlock<T>& block, int at) {
+  return {load<V>(block.x1 + at), load<V>(block.y1 + at),   load<V>(block.x2 + at),
+          load<V>(block.y2 + at), load<V>(block.area + at), load<V>(block.angle + at)};
+}
+
+template <class V, class T>
+inline Lanes<V> repeat_box(const BoxBlock<T>& block) {
+  return {repeat<V>(block.x1[0]), repeat<V>(block.y1[0]),   repeat<V>(block.x2[0]),
+          repeat<V>(block.y2[0]), repeat<V>(block.area[0]), repeat<V>(block.angle[0])};
+}
+
+template <BoxKind kind, class T, class V>
+inline V score(const Lanes<V>& a, const Lanes<V>& b) {
+  const V zero = V{};
+  const V x_overlap = lower(a.x2, b.x2) - upper(a.x1, b.x1), y_overlap = lower(a.y2, b.y2) - upper(a.y1, b.y1);
+  const V intersection = upper(x_overlap, zero) * upper(y_overlap, zero);
+  const V both = (a.area + b.area) - intersection;
+  const V iou = divide(intersection, both);
+  if constexpr (kind == BoxKind::iou) return iou;
+  const V width = upper(a.x2, b.x2) - lower(a.x1, b.x1), height = upper(a.y2, b.y2) - lower(a.y1, b.y1);
+  if constexpr (kind == BoxKind::giou) {
+    const V enclosing = width * height;
+    return iou - ratio<T>(upper(enclosing - both, zero), enclosing);
+  }
+  const V dx = (a.x1 - b.x1) + (a.x2 - b.x2), dy = (a.y1 - b.y1) + (a.y2 - b.y2);
+  const V diou = iou - ratio<T>(T(0.25) * (dx * dx + dy * dy), width * width + height * height);
+  if constexpr (kind == BoxKind::diou) return diou;
+  constexpr T kFourOverPiSquared = T(0.40528473456935108577551785283891L);
+  const V turn = a.angle - b.angle, aspect = kFourOverPiSquared * (turn * turn);
+  return diou - ratio<T>(aspect * aspect, (T(1) - iou) + aspect);
+}
+
+template <BoxKind kind, bool one_to_many, class T, class V, class Out>
+void score_boxes(const BoxBlock<T>& a, const BoxBlock<T>& b, int count, Out* out) {
+  constexpr int kLanes = sizeof(V) / sizeof(T);
+  static_assert(kBoxPadding % kLanes == 0);
+  const Lanes<V> one = repeat_box<V>(a);
+  const auto at = [&](int j) { return score<kind, T>(one_to_many ? one : load_boxes<V>(a, j), load_boxes<V>(b, j)); };
+  int j = 0;
+  for (; j + kLanes <= count; j += kLanes) {
+    const V lanes = at(j);
+    if constexpr (std::is_same_v<T, Out>) {
+      std::memcpy(out + j, &lanes, sizeof(V));
+    } else {
+      out[j] = static_cast<Out>(lanes);
+    }
+  }
+  if (j < count) {
+    const V lanes = at(j);
+    std::memcpy(out + j, &lanes, static_cast<std::size_t>(count - j) * sizeof(T));
+  }
+}
+
+template <class T, class V, class Out = T>
+constexpr BoxFunctions<T, Out> box_functions() {
+  return {{score_boxes<BoxKind::iou, true, T, V, Out>, score_boxes<BoxKind::giou, true, T, V, Out>,
+           score_boxes<BoxKind::diou, true, T, V, Out>, score_boxes<BoxKind::ciou, true, T, V, Out>},
+          {score_boxes<BoxKind::iou, false, T, V, Out>, score_boxes<BoxKind::giou, false, T, V, Out>,
+           score_boxes<BoxKind::diou, false, T, V, Out>, score_boxes<BoxKind::ciou, false, T, V, Out>}};
+}
+
+}  // namespace
+
+}  // namespace mixed_r1
