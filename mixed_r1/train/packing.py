@@ -57,7 +57,7 @@ class Pack:
     items: tuple[PackItem, ...]  # in the order of their images
 
     def to(self, device: torch.device | str) -> Pack:
-        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        moved: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **moved)
 
     def dense_mask(self) -> Tensor:
