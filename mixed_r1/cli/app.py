@@ -1,7 +1,7 @@
 """Commands of ``mixed-r1``. Each imports what it needs when it runs, so that ``--help`` answers at once.
 
-Exit codes: 0 done; 1 ``data check`` found bad rows, or the program failed; 2 wrong usage, settings, data or files;
-130 interrupted; 143 stopped by SIGTERM after a checkpoint.
+Exit codes: 0 done; 1 ``data check`` found bad rows, or the program failed; 2 wrong usage, settings, data or
+files; 130 interrupted; 143 stopped by SIGTERM after a checkpoint.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class _Commands(TyperGroup):
 def _is_users(error: Exception) -> bool:
     """An error type of ours (ConfigError, DataError, ...), or a file that is not there or not allowed."""
     ours = type(error).__module__.split(".")[0] in OWN_PACKAGES
-    return ours or isinstance(error, (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError))
+    return ours or isinstance(
+        error, (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+    )
 
 
 app = typer.Typer(
@@ -53,7 +55,8 @@ data = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
 app.add_typer(data, name="data")
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, values read as YAML.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, values read as YAML.", show_default=False),
 ]
 
 
@@ -75,7 +78,9 @@ def main(
 
 @app.command(epilog="Example: [cyan]mixed-r1 demo --out runs/demo[/cyan]")
 def demo(
-    out: Annotated[Path, typer.Option(help="Directory for data, model, run and report; must be new.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(help="Directory for data, model, run and report; must be new.")] = Path(
+        "runs/demo"
+    ),
     family: Annotated[str, typer.Option(help="qwen2_5_vl or internvl.")] = "qwen2_5_vl",
     seed: Annotated[int, typer.Option(help="Seed of data, model and sampling.")] = 0,
     rows: Annotated[int | None, typer.Option(help="Rows of the embedded data set.")] = None,
@@ -84,8 +89,9 @@ def demo(
 ) -> None:
     """Train a small vision-language model on this machine, from nothing to a report, in minutes.
 
-    Builds a mixed data set of real images, warms up a 0.4 M-parameter model, trains it with GRPO on rewards from the
-    compiled kernels, evaluates before and after, and writes a page about it. Needs no GPU and no network.
+    Builds a mixed data set of real images, warms up a 0.4 M-parameter model, trains it with GRPO on rewards
+    from the compiled kernels, evaluates before and after, and writes a page about it. Needs no GPU and no
+    network.
     """
     from mixed_r1.cli.console import Console, show_summary
     from mixed_r1.report import build_report
@@ -99,16 +105,20 @@ def demo(
     console.print(f"report: {build_report(out / 'run')}", markup=False, soft_wrap=True)
 
 
-@app.command(epilog="Example: [cyan]mixed-r1 train grpo.yaml steps=200 out=runs/b reward.box_frame=norm1000[/cyan]")
+@app.command(
+    epilog="Example: [cyan]mixed-r1 train grpo.yaml steps=200 out=runs/b reward.box_frame=norm1000[/cyan]"
+)
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file of settings; keys are those of TrainConfig.")],
     overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in [b]out[/b].")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in [b]out[/b].")
+    ] = False,
 ) -> None:
     """Train with GRPO as a settings file says, with [b]key=value[/b] overrides.
 
-    Writes the resolved settings, metrics, evaluations, completions, checkpoints and report.html to [b]out[/b]. SIGTERM
-    ends the step under way, writes a checkpoint and exits with 143.
+    Writes the resolved settings, metrics, evaluations, completions, checkpoints and report.html to
+    [b]out[/b]. SIGTERM ends the step under way, writes a checkpoint and exits with 143.
     """
     from mixed_r1.cli.console import Console, show_summary
     from mixed_r1.report import build_report
@@ -124,19 +134,21 @@ def train(
 
 @app.command(
     name="eval",
-    epilog="Example: [cyan]mixed-r1 eval runs/demo/run/checkpoints/latest runs/demo/data/test.jsonl max_new_tokens=48[/cyan]",
+    epilog="Example: [cyan]mixed-r1 eval RUN/checkpoints/latest test.jsonl --config RUN/config.yaml[/cyan]",
 )
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model directory, such as RUN/checkpoints/latest.")],
     samples: Annotated[Path, typer.Argument(help="Rows to answer: JSONL or Parquet.")],
     overrides: Overrides = None,
-    config: Annotated[Path | None, typer.Option(help="Settings to start from, such as RUN/config.yaml.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings to start from, such as RUN/config.yaml.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the records to this JSONL file.")] = None,
 ) -> None:
-    """Answer every row greedily and by sampling, and print the mean reward of each task with its standard error.
+    """Answer rows greedily and by sampling, and print each task's mean reward with its standard error.
 
-    Settings are those of training: [b]eval_samples[/b] rows at most, [b]eval_completions[/b] sampled answers a row,
-    [b]max_new_tokens[/b], [b]temperature[/b], [b]seed[/b], [b]reward[/b] and so on.
+    Settings are those of training: [b]eval_samples[/b] rows at most, [b]eval_completions[/b] sampled
+    answers a row, [b]max_new_tokens[/b], [b]temperature[/b], [b]seed[/b], [b]reward[/b] and so on.
     """
     from mixed_r1.cli.console import Console
     from mixed_r1.cli.evaluation import run_evaluation
@@ -144,16 +156,23 @@ def evaluate(
     run_evaluation(model, samples, config=config, overrides=overrides or [], out=out, console=Console())
 
 
-@app.command(epilog="Example: [cyan]mixed-r1 score answers.jsonl --data test.jsonl --embeddings MODEL --out scored.parquet[/cyan]")
+@app.command(epilog="Example: [cyan]mixed-r1 score answers.jsonl --data test.jsonl --embeddings MODEL[/cyan]")
 def score(
-    completions: Annotated[Path, typer.Argument(help='JSONL of {"id", "completion"}, or of sample fields with "completion".')],
+    completions: Annotated[
+        Path, typer.Argument(help='JSONL of {"id", "completion"}, or of sample fields with "completion".')
+    ],
     overrides: Overrides = None,
-    samples: Annotated[Path | None, typer.Option("--data", help="Rows that the ids name: JSONL or Parquet.")] = None,
+    samples: Annotated[
+        Path | None, typer.Option("--data", help="Rows that the ids name: JSONL or Parquet.")
+    ] = None,
     embeddings: Annotated[
-        Path | None, typer.Option(help="Model directory whose tokenizer and input embeddings BMAS uses (open_ended).")
+        Path | None,
+        typer.Option(help="Model directory whose tokenizer and input embeddings BMAS uses (open_ended)."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of reward settings.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write every reward and reason: .jsonl or .parquet.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write every reward and reason: .jsonl or .parquet.")
+    ] = None,
 ) -> None:
     """Score completions with Mixed-Reward and print rewards and reasons by task.
 
@@ -187,7 +206,9 @@ def mini(
     from mixed_r1.data.mini import build_mini
 
     if image_size < 6 or image_size % 6:
-        raise typer.BadParameter(f"must be a positive multiple of 6, got {image_size}", param_hint="--image-size")
+        raise typer.BadParameter(
+            f"must be a positive multiple of 6, got {image_size}", param_hint="--image-size"
+        )
     for split, path in build_mini(out, seed=seed, size=size, image_size=image_size).items():
         typer.echo(f"{split:<12}{sum(1 for _ in path.open('rb')):>7,} rows  {path}")
 
@@ -215,7 +236,9 @@ def check(
 @app.command(epilog="Example: [cyan]mixed-r1 report runs/demo/run[/cyan]")
 def report(
     run: Annotated[Path, typer.Argument(help="Run directory; it may still be training.")],
-    out: Annotated[Path | None, typer.Option(help="HTML file to write.", show_default="RUN/report.html")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file to write.", show_default="RUN/report.html")
+    ] = None,
 ) -> None:
     """Write one self-contained HTML page about a run: rewards, evaluation, time, reasons and rollouts."""
     from mixed_r1.report import build_report
@@ -225,7 +248,7 @@ def report(
 
 @app.command(epilog="Example: [cyan]mixed-r1 doctor[/cyan]")
 def doctor() -> None:
-    """Show what this machine and installation can run: kernels, instruction sets, GPU, packages, compilers."""
+    """Show what this machine and installation can run: kernels, instruction sets, GPU, packages, tools."""
     from mixed_r1.cli.console import Console
     from mixed_r1.cli.doctor import show_doctor
 

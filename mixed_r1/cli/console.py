@@ -15,7 +15,7 @@ __all__ = ["Console", "mean_and_error", "plain_table", "show_summary", "task_ord
 
 
 def Console(file: TextIO | None = None) -> RichConsole:  # noqa: N802 (it stands for the class)
-    """Progress and tables go to stderr unless they are the command's result; no colour where it is not a terminal."""
+    """Progress goes to stderr, a command's result to ``file``; no colour where that is not a terminal."""
     return RichConsole(file=file, stderr=file is None, highlight=False)
 
 
@@ -34,7 +34,7 @@ def mean_and_error(record: Mapping[str, Any]) -> str:
 
 def task_order(task: str) -> tuple[int, str]:
     """Tasks as the schema lists them, ``all`` last."""
-    return (len(TASKS) + 1 if task == "all" else TASKS.index(task) if task in TASKS else len(TASKS), task)  # type: ignore[arg-type]
+    return (len(TASKS) + 1 if task == "all" else TASKS.index(task) if task in TASKS else len(TASKS), task)
 
 
 def show_summary(console: RichConsole, summary: Mapping[str, Any]) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
-import mixed_r1_kernels._impl as implementations
 from rich.console import Console
 from rich.table import Table
+
+import mixed_r1_kernels._impl as implementations
 
 __all__ = ["Finding", "findings", "show_doctor"]
 
@@ -114,7 +115,9 @@ def _tool_version(name: str) -> str | None:
     if path is None:
         return None
     try:
-        output = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+        output = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=10, check=False
+        ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         return f"{path} ({error})"
     release = next((line for line in output.splitlines() if "release" in line), output.partition("\n")[0])

@@ -18,14 +18,22 @@ __all__ = ["run_evaluation"]
 
 
 def run_evaluation(
-    model: Path, samples: Path, *, config: Path | None, overrides: list[str], out: Path | None, console: Console
+    model: Path,
+    samples: Path,
+    *,
+    config: Path | None,
+    overrides: list[str],
+    out: Path | None,
+    console: Console,
 ) -> list[dict[str, Any]]:
-    """Evaluate, print the table, and return (and write) the records of ``Evaluation.records`` with their mode."""
+    """Evaluate, print the table, and return (and write) the records of both modes."""
     paths = [f"model={json.dumps(str(model))}", f"data={json.dumps(str(samples))}", "out=."]
     settings = TrainConfig.load(config, [*paths, *overrides])
     rows = load_samples(settings.data)[: settings.eval_samples]
     device = _device(settings.device)
-    adapter = load_adapter(settings.model, dtype=settings.dtype, device=device, system_prompt=settings.system_prompt)
+    adapter = load_adapter(
+        settings.model, dtype=settings.dtype, device=device, system_prompt=settings.system_prompt
+    )
     reward = make_reward(settings, adapter)
     records: list[dict[str, Any]] = []
     with Progress(console=console, transient=True) as progress:
@@ -56,7 +64,10 @@ def _show(console: Console, records: list[dict[str, Any]]) -> None:
     for task in sorted({record["task"] for record in records}, key=task_order):
         found = [cells[task, mode] for mode in modes]
         table.add_row(
-            task, str(found[0]["n"]), *(mean_and_error(r) for r in found), style="bold" if task == "all" else None
+            task,
+            str(found[0]["n"]),
+            *(mean_and_error(r) for r in found),
+            style="bold" if task == "all" else None,
         )
     console.print(table)
 

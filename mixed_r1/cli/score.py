@@ -34,8 +34,8 @@ def run_score(
     """Score, print rewards and reasons by task, and write one row per completion to ``out``.
 
     Raises:
-        DataError: a row that is not of the input format, an unknown id, or a bad sample; it names file and line.
-        ConfigError: unusable settings, an ``out`` of another suffix, or open_ended rows without ``embeddings``.
+        DataError: a row of another format, an unknown id, or a bad sample; it names file and line.
+        ConfigError: unusable settings, an ``out`` of another suffix, open_ended rows without ``embeddings``.
     """
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
         raise ConfigError(f"--out must end in .jsonl or .parquet, got {out}")
@@ -48,7 +48,9 @@ def run_score(
     if not texts:
         raise DataError(completions, 0, "file", "must hold at least one completion")
     if embeddings is None and any(row.task == "open_ended" for row in rows):
-        raise ConfigError("--embeddings must name a model directory where open_ended rows are scored, got none")
+        raise ConfigError(
+            "--embeddings must name a model directory where open_ended rows are scored, got none"
+        )
     batch = _scorer(settings, embeddings)(texts, rows)
     _show(console, batch, rows)
     if out is not None:
@@ -59,8 +61,9 @@ def run_score(
 def _scorer(settings: RewardConfig, embeddings: Path | None) -> MixedReward:
     if embeddings is None:
         return MixedReward(config=settings)
-    from mixed_r1_kernels import EmbeddingTable
     from tokenizers import Tokenizer
+
+    from mixed_r1_kernels import EmbeddingTable
 
     file = embeddings / "tokenizer.json"
     if not file.is_file():
@@ -101,7 +104,11 @@ def _sample(path: Path, line: int, row: Row, known: dict[str, Sample], samples: 
     name = row.get("id")
     if name in known:
         return known[name]
-    where = f"must be one of {samples}" if samples else "must come with --data, or the row with the sample's fields"
+    where = (
+        f"must be one of {samples}"
+        if samples
+        else "must come with --data, or the row with the sample's fields"
+    )
     raise DataError(path, line, "id", f"{where}, got {name!r}")
 
 
@@ -116,7 +123,9 @@ def _show(console: Console, batch: RewardBatch, rows: Sequence[Sample]) -> None:
         total = f"{scored.mean():.3f} +- {error:.3f}" if scored.size else "n/a"
         means = [_mean(batch.column(name)[chosen & batch.mask]) for name in names]
         masked = str(int((chosen & ~batch.mask).sum()))
-        table.add_row(task, f"{chosen.sum():,}", total, *means, masked, style="bold" if task == "all" else None)
+        table.add_row(
+            task, f"{chosen.sum():,}", total, *means, masked, style="bold" if task == "all" else None
+        )
     console.print(table)
     console.print(_reasons(batch, tasks))
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a run: rewards, evaluation, time, reasons, and rollouts with their boxes."""
+"""One self-contained HTML page about a run: rewards, evaluation, time, reasons, rollouts."""
 
 from mixed_r1.report.page import build_report
 from mixed_r1.report.run_files import ReportError

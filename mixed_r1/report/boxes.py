@@ -6,12 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mixed_r1_kernels.verify import compile_gold, verify
-
 from mixed_r1.config import ConfigError
 from mixed_r1.report.run_files import ReportError, Run
 from mixed_r1.rewards.config import RewardConfig
 from mixed_r1.schema import Box, Sample
+from mixed_r1_kernels.verify import compile_gold, verify
 
 __all__ = ["Answer", "box_frame", "gold_boxes", "read_answers", "reward_config", "to_pixels"]
 
@@ -31,7 +30,9 @@ def reward_config(run: Run) -> RewardConfig:
     try:
         return RewardConfig.from_mapping(settings)
     except (TypeError, ConfigError) as error:
-        raise ReportError(f"{run.path / 'config.yaml'}: reward must be readable settings, got {error}") from None
+        raise ReportError(
+            f"{run.path / 'config.yaml'}: reward must be readable settings, got {error}"
+        ) from None
 
 
 def read_answers(completions: Sequence[str], sample: Sample, config: RewardConfig) -> list[Answer]:

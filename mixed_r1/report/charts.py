@@ -1,7 +1,8 @@
-"""Geometry of the charts, in the pixels of their view box. Colours live in the style sheet, so one drawing serves both themes.
+"""Geometry of the charts, in the pixels of their view box.
 
-Charts are drawn small and at their display size (text in a scaled drawing would be unreadable on a phone); a page with
-room shows more of them side by side.
+Colours live in the style sheet, so that one drawing serves light and dark. Charts are drawn small and at
+their display size (text in a scaled drawing would be unreadable on a phone); a page with room shows more of
+them side by side.
 """
 
 from __future__ import annotations
@@ -12,7 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Curve", "Estimate", "LineChart", "Tick", "compact", "line_chart", "nice_ticks", "position", "smooth"]
+__all__ = [
+    "Curve",
+    "Estimate",
+    "LineChart",
+    "Tick",
+    "compact",
+    "line_chart",
+    "nice_ticks",
+    "position",
+    "smooth",
+]
 
 MAX_POINTS = 240  # of a curve; longer runs are averaged over equal stretches of steps
 
@@ -95,7 +106,7 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def position(value: float, domain: tuple[float, float], span: tuple[float, float]) -> float:
-    """Where ``value`` of ``domain`` lies in ``span``, held inside it; the middle where the domain is one point."""
+    """Where ``value`` of ``domain`` lies in ``span``, held inside it; its middle for an empty domain."""
     low, high = domain
     share = 0.5 if not high > low else min(1.0, max(0.0, (value - low) / (high - low)))
     return round(span[0] + share * (span[1] - span[0]), 2)
@@ -128,7 +139,7 @@ def line_chart(
     estimates: Sequence[Estimate] = (),
     ticks: int = 3,
 ) -> LineChart:
-    """A curve over steps. ``domain`` fixes the y axis; without it the axis covers the data with round ticks."""
+    """A curve over steps. ``domain`` fixes the y axis, which else covers the data with round ticks."""
     width, height = size
     left, right, top, bottom = 34.0, width - 8.0, 10.0, height - 22.0
     steps, values = list(curve.steps), list(curve.values)
@@ -162,7 +173,8 @@ def line_chart(
         path="M" + "L".join(f"{x:g} {y:g}" for x, y in points) if len(points) > 1 else "",
         dots=[(x_of(step), y_of(value)) for step, value in zip(*shown, strict=True)],
         marks=[
-            Mark(x_of(e.step), y_of(e.mean), y_of(e.mean - e.stderr), y_of(e.mean + e.stderr)) for e in estimates
+            Mark(x_of(e.step), y_of(e.mean), y_of(e.mean - e.stderr), y_of(e.mean + e.stderr))
+            for e in estimates
         ],
         y_ticks=[Tick(y_of(value), _tick_label(value)) for value in y_values],
         x_ticks=[Tick(x_of(step), f"{step:,.0f}") for step in x_ticks],

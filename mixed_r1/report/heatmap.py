@@ -16,7 +16,9 @@ MAX_TOKENS = 40  # shown of each side; the means are those of the whole texts
 
 @dataclass(frozen=True)
 class HeatMap:
-    """What BMAS averages for one answer: cosines of answer tokens (rows) and reference tokens (columns), with the maximum of each row and column."""
+    """What BMAS averages for one answer: the cosines of its tokens (rows) and the reference's (columns),
+    with the maximum of each row and column.
+    """
 
     answer: str
     rows: list[str]
@@ -53,8 +55,9 @@ class SimilarityReader:
         return _heat_map(table, tokenizer, answer, reference, note)
 
     def _open(self) -> tuple[Any, Any, str] | None:
-        from mixed_r1_kernels.embedding_table import EmbeddingTable
         from tokenizers import Tokenizer
+
+        from mixed_r1_kernels.embedding_table import EmbeddingTable
 
         stand_in = "Embeddings of the newest checkpoint, not of the starting model."
         for path, note in ((self._run.start_dir, ""), (self._run.model_dir, stand_in)):
@@ -93,6 +96,6 @@ def _heat_map(table: Any, tokenizer: Any, answer: str, reference: str, note: str
 
 
 def _tokens(tokenizer: Any, text: str) -> tuple[list[int], list[str]]:
-    """Ids without special tokens, and the text each covers (a byte-level token alone may not be valid UTF-8)."""
+    """Ids without special tokens, and the text each covers (one token may be part of a character)."""
     encoding = tokenizer.encode(text, add_special_tokens=False)
     return list(encoding.ids), [text[start:end].strip() or "\u2423" for start, end in encoding.offsets]

@@ -19,7 +19,15 @@ from mixed_r1 import __version__
 from mixed_r1.report.charts import Curve, LineChart, compact, line_chart
 from mixed_r1.report.rollouts import Card, rollout_cards
 from mixed_r1.report.run_files import ReportError, Run, load_run
-from mixed_r1.report.summary import curve, evaluations, headline, reasons, sampled_estimates, time_split
+from mixed_r1.report.summary import (
+    curve,
+    evaluations,
+    headline,
+    reasons,
+    sampled_estimates,
+    task_rank,
+    time_split,
+)
 from mixed_r1.report.wording import title
 
 __all__ = ["build_report"]
@@ -57,12 +65,13 @@ class Album(NamedTuple):
 def build_report(run_dir: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
     """Write the report of a run as one HTML file without any outside reference; returns its path.
 
-    ``run_dir`` is what ``mixed_r1.train.train`` writes; a run that is young, stopped or still going shows what it
-    has. ``out`` defaults to ``run_dir/report.html``. Texts of the run (completions above all) are untrusted: they are
-    escaped, and the page's content policy allows no script but its own.
+    ``run_dir`` is what ``mixed_r1.train.train`` writes; a run that is young, stopped or still going shows
+    what it has. ``out`` defaults to ``run_dir/report.html``. Texts of the run (completions above all) are
+    untrusted: they are escaped, and the page's content policy allows no script but its own.
 
     Raises:
-        ReportError: ``run_dir`` is no run, one of its files does not hold its format, or ``out`` cannot be written.
+        ReportError: ``run_dir`` is no run, one of its files is not of its format, or ``out`` cannot be
+            written.
     """
     run = load_run(run_dir)
     target = Path(out) if out is not None else run.path / "report.html"
@@ -73,7 +82,9 @@ def build_report(run_dir: str | os.PathLike[str], out: str | os.PathLike[str] | 
         temporary.write_text(page, encoding="utf-8")
         temporary.replace(target)
     except OSError as error:
-        raise ReportError(f"out must be a file that can be written, got {target} ({error.strerror})") from None
+        raise ReportError(
+            f"out must be a file that can be written, got {target} ({error.strerror})"
+        ) from None
     return target
 
 
@@ -164,7 +175,8 @@ def _reward_charts(run: Run) -> list[tuple[str, LineChart]]:
 
 
 def _panels(run: Run, prefix: str, domain: tuple[float, float]) -> list[Panel]:
-    names = sorted({key.removeprefix(prefix) for row in run.metrics for key in row if key.startswith(prefix)})
+    found = {key.removeprefix(prefix) for row in run.metrics for key in row if key.startswith(prefix)}
+    names = sorted(found, key=task_rank)
     panels = []
     for name in names:
         points = curve(run.metrics, prefix + name)

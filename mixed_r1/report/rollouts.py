@@ -64,7 +64,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image of the prompt, embedded; ``width`` and ``height`` are the original's, boxes are in its pixels."""
+    """An image of the prompt, embedded; size and boxes are in pixels of the original."""
 
     uri: str
     width: int
@@ -101,7 +101,9 @@ def rollout_cards(run: Run, rows: Sequence[Row]) -> list[Card]:
         groups.setdefault(row.get("prompt_group", row["sample_id"]), []).append(row)
     similarity = SimilarityReader(run)
     cards = []
-    tasks = sorted({str(row["task"]) for row in rows}, key=lambda t: (TASKS.index(t) if t in TASKS else 99, t))  # type: ignore[arg-type]
+    tasks = sorted(
+        {str(row["task"]) for row in rows}, key=lambda t: (TASKS.index(t) if t in TASKS else 99, t)
+    )
     for task in tasks:
         chosen = sorted((g for g in groups.values() if g[0]["task"] == task), key=_spread, reverse=True)
         cards += [_card(run, group, similarity, rank) for rank, group in enumerate(chosen[:CARDS_PER_TASK])]
@@ -178,9 +180,13 @@ def _scored(row: Row, count: int, answer: Answer, boxes: list[Box]) -> Scored:
     for key, value in row.items():
         reason = row.get(f"reason_{key.removeprefix('reward_')}")
         if key.startswith("reward_") and value is not None:
-            cells.append(Cell(key.removeprefix("reward_"), value, str(reason), REASON_TEXT.get(str(reason), "")))
+            cells.append(
+                Cell(key.removeprefix("reward_"), value, str(reason), REASON_TEXT.get(str(reason), ""))
+            )
         elif key.startswith("reward_") and reason not in (None, "NOT_APPLICABLE"):
-            cells.append(Cell(key.removeprefix("reward_"), float("nan"), str(reason), REASON_TEXT.get(reason, "")))
+            cells.append(
+                Cell(key.removeprefix("reward_"), float("nan"), str(reason), REASON_TEXT.get(reason, ""))
+            )
     return Scored(
         pieces=_pieces(str(row["completion"]), answer.text),
         cells=cells,
@@ -230,7 +236,7 @@ def _pictures(run: Run, sample: Sample) -> tuple[list[Picture], str]:
 
 
 def _located(run: Run, source: Any) -> Any:
-    """Paths are relative to where the run was started, often a folder above the run: it may have moved since."""
+    """Paths start where the run was started, often a folder above the run; it may have moved since."""
     if not isinstance(source, str):
         return source
     candidates = [Path(source), *(parent / source for parent in run.path.resolve().parents)]
@@ -256,7 +262,9 @@ def _question(sample: Sample | None, row: Row) -> str:
         return str(row.get("prompt", ""))
     if sample.question:
         return sample.question
-    contents = [message.get("content", "") for message in sample.messages or () if message.get("role") == "user"]
+    contents = [
+        message.get("content", "") for message in sample.messages or () if message.get("role") == "user"
+    ]
     return "\n".join(_text_of(content) for content in contents)
 
 

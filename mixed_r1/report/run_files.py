@@ -1,4 +1,7 @@
-"""Reading a run directory. A run may be young, stopped or still being written: what is missing is empty, not an error."""
+"""Reading a run directory.
+
+A run may be young, stopped or still being written: what is missing is empty, not an error.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ class Run:
         return Path(model) if isinstance(model, str) and Path(model).is_dir() else None
 
     def completions(self, index: int) -> list[Row]:
-        """Rows of the ``index``-th completions file; a file that is not yet complete is an error naming it."""
+        """Rows of the ``index``-th completions file; one that is not complete is an error naming it."""
         import pyarrow.parquet as pq
 
         path = self.completion_files[index]
@@ -61,14 +64,16 @@ def load_run(run_dir: str | os.PathLike[str]) -> Run:
     """Read config, metrics and evaluation of ``run_dir``; completions are read on demand.
 
     Raises:
-        ReportError: not a run directory (none of its files is there), or a file that does not hold its format.
+        ReportError: not a run directory (none of its files is there), or a file not of its format.
     """
     path = Path(run_dir)
     if not path.is_dir():
         raise ReportError(f"run must be a directory, got {path}")
     completions = [file for file in path.glob("completions/*.parquet") if _STEP_FILE.fullmatch(file.name)]
     if not completions and not any((path / name).is_file() for name in ("config.yaml", "metrics.jsonl")):
-        raise ReportError(f"run must hold config.yaml, metrics.jsonl or completions/, got {path} without any of them")
+        raise ReportError(
+            f"run must hold config.yaml, metrics.jsonl or completions/, got {path} without any of them"
+        )
     return Run(
         path=path,
         config=_read_config(path / "config.yaml"),
@@ -116,7 +121,7 @@ def _read_config(path: Path) -> Row:
 
 
 def _read_jsonl(path: Path) -> list[Row]:
-    """Objects with an integer ``step``. A last line without its newline is a write in progress and is left out."""
+    """Objects with an integer ``step``. A broken last line without a newline is a write in progress."""
     if not path.is_file():
         return []
     try:

@@ -1,4 +1,4 @@
-"""The numbers of the page: headline, evaluation table, time split and reasons, as plain values for the template."""
+"""The numbers of the page: headline, evaluation table, time split and reasons."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ __all__ = [
     "headline",
     "reasons",
     "sampled_estimates",
+    "task_rank",
     "time_split",
 ]
 
@@ -83,7 +84,6 @@ class ReasonBar(NamedTuple):
     meaning: str
     early: float
     late: float
-    count: int
 
 
 class ColumnReasons(NamedTuple):
@@ -103,7 +103,7 @@ def evaluations(run: Run) -> list[Mode]:
     modes = []
     for name, heading in _MODE_TITLES.items():
         rows = [row for row in run.evaluation if row["mode"] == name]
-        tasks = sorted({row["task"] for row in rows}, key=_task_rank)
+        tasks = sorted({row["task"] for row in rows}, key=task_rank)
         changes = [_change(run, name, [row for row in rows if row["task"] == task]) for task in tasks]
         if changes:
             modes.append(Mode(name, heading, changes))
@@ -140,7 +140,9 @@ def headline(run: Run, modes: Sequence[Mode]) -> Headline | None:
     plural = f"{ends} steps" if ends > 1 else "step"
     known = len(points.values) > 1
     return Headline(
-        what=f"mean training reward, first {plural} to last {plural}" if known else "mean training reward, first step",
+        what=f"mean training reward, first {plural} to last {plural}"
+        if known
+        else "mean training reward, first step",
         before=first if known else None,
         before_stderr=None,
         after=last,
@@ -165,7 +167,7 @@ def time_split(run: Run) -> list[TimePart]:
 
 
 def reasons(run: Run) -> tuple[list[ColumnReasons], int]:
-    """Reasons by reward column in the first and last third of the steps; also the number of steps in a third."""
+    """Reasons by reward column in the first and last third of the steps, and how many steps a third is."""
     third = max(1, len(run.metrics) // 3)
     columns: dict[str, list[str]] = {}
     for key in sorted({key for row in run.metrics for key in row if key.startswith("reason/")}):
@@ -175,10 +177,13 @@ def reasons(run: Run) -> tuple[list[ColumnReasons], int]:
             columns.setdefault("/".join(parts[1:-1]), []).append(name)
     result = []
     for column, names in columns.items():
-        early, late = _counts(run.metrics[:third], column, names), _counts(run.metrics[-third:], column, names)
+        early, late = (
+            _counts(run.metrics[:third], column, names),
+            _counts(run.metrics[-third:], column, names),
+        )
         whole = _counts(run.metrics, column, names)
         bars = [
-            ReasonBar(name, REASON_TEXT.get(name, ""), _share(early, name), _share(late, name), whole[name])
+            ReasonBar(name, REASON_TEXT.get(name, ""), _share(early, name), _share(late, name))
             for name in sorted(names, key=lambda n: (n != "OK", -whole[n], n))
         ]
         result.append(ColumnReasons(column, bars, sum(whole.values())))
@@ -200,7 +205,7 @@ def _change(run: Run, mode: str, rows: Sequence[Row]) -> Change:
 
 
 def _recorded_difference(run: Run, mode: str) -> tuple[float, float] | None:
-    """The paired difference the trainer wrote at the end of the run; rows hold means only, so it is not derivable."""
+    """The paired difference that the trainer wrote at the end; evaluation.jsonl holds means only."""
     try:
         difference = json.loads((run.path / "summary.json").read_text())["evaluation"][mode]["difference"]
         return float(difference["mean"]), float(difference["stderr"])
@@ -214,7 +219,7 @@ def _estimate(row: Row) -> Estimate:
 
 def _stderr(row: Row) -> float:
     value = row.get("stderr")
-    return float(value) if _finite(value) else 0.0
+    return float(value) if value is not None and _finite(value) else 0.0
 
 
 def _counts(rows: Sequence[Row], column: str, names: Sequence[str]) -> dict[str, int]:
@@ -226,8 +231,9 @@ def _share(counts: dict[str, int], name: str) -> float:
     return counts[name] / whole if whole else 0.0
 
 
-def _task_rank(task: str) -> tuple[int, str]:
-    return (len(TASKS) + 1 if task == "all" else TASKS.index(task) if task in TASKS else len(TASKS), task)  # type: ignore[arg-type]
+def task_rank(task: str) -> tuple[int, str]:
+    """Tasks in the schema's order, then other names, then ``all``."""
+    return (len(TASKS) + 1 if task == "all" else TASKS.index(task) if task in TASKS else len(TASKS), task)
 
 
 def _column_rank(column: str) -> tuple[int, str]:
