@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["is_tensor", "like", "to_numpy"]
+__all__ = ["contiguous", "is_tensor", "like", "to_numpy"]
 
 
 def is_tensor(value: Any) -> bool:
@@ -37,3 +37,8 @@ def like(array: np.ndarray, template: Any) -> Any:
     if not is_tensor(template):
         return array
     return sys.modules["torch"].from_numpy(array).to(template.device)
+
+
+def contiguous(array: np.ndarray, dtype: Any) -> np.ndarray:
+    """``array`` as compiled code takes it: C order, aligned, native byte order; a copy only where needed."""
+    return np.require(array, dtype=dtype, requirements=("C", "A"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mixed_r1_kernels._arrays import is_tensor, like, to_numpy
+from mixed_r1_kernels._arrays import contiguous, is_tensor, like, to_numpy
 from mixed_r1_kernels._impl import ImplUnavailable, device_of, native, resolve
 
 __all__ = ["KINDS", "box_iou", "paired_box_iou"]
@@ -72,7 +72,7 @@ def _run(boxes1: Any, boxes2: Any, kind: str, impl: str, paired: bool) -> Any:
     half_or_single = all(a.dtype.kind == "f" and a.dtype.itemsize <= 4 for a in arrays)
     dtype = np.dtype(np.float32 if half_or_single else np.float64)
     if name == "native":
-        prepared = [np.require(array, dtype=dtype, requirements="CA") for array in arrays]
+        prepared = [contiguous(array, dtype) for array in arrays]
         result = native().box_iou(*prepared, kind, paired, False)
     else:
         from mixed_r1_kernels.box_iou import reference
