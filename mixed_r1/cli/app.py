@@ -6,6 +6,7 @@ files; 130 interrupted; 143 stopped by SIGTERM after a checkpoint.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,7 +74,9 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
-) -> None: ...
+) -> None:
+    # Bars of other libraries would break into ours.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 @app.command(epilog="Example: [cyan]mixed-r1 demo --out runs/demo[/cyan]")

@@ -1,0 +1,259 @@
+"""The command line as a person uses it: real files in, printed tables and exit codes out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from mixed_r1.cli import app
+from mixed_r1.data import load_samples
+from mixed_r1.data.mini import sft_target
+from mixed_r1.rewards import MixedReward
+
+COMMANDS = [
+    ["demo"],
+    ["train"],
+    ["eval"],
+    ["score"],
+    ["report"],
+    ["doctor"],
+    ["data", "mini"],
+    ["data", "check"],
+]
+
+
+def run(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
+    return result
+
+
+def error_of(*arguments: object) -> str:
+    """The one line that a user's mistake prints."""
+    result = run(*arguments, code=2)
+    assert "Traceback" not in result.output
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("mini")
+    assert "train" in run("data", "mini", "--out", path, "--size", 200).stdout
+    return path
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything, once, as small as it gets."""
+    path = tmp_path_factory.mktemp("demo") / "d"
+    result = run("demo", "--out", path, "--rows", 120, "--warmup-steps", 2, "--steps", 2)
+    assert f"report: {path / 'run' / 'report.html'}" in result.stderr
+    assert "sampled reward on held-out rows" in result.stderr and "grounding" in result.stderr
+    return path
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_explains_and_gives_an_example(command: list[str]):
+    text = " ".join(run(*command, "--help").stdout.split())
+    assert f"Example: mixed-r1 {' '.join(command)}" in text
+    assert len(text.split("Options")[0]) > 100
+
+
+def test_help_imports_nothing_heavy():
+    program = """
+import sys
+from mixed_r1.cli import app
+try:
+    app(["--help"])
+except SystemExit:
+    print(sorted({"torch", "transformers", "numpy", "pydantic", "yaml"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_version_and_no_command():
+    from mixed_r1 import __version__
+
+    assert run("--version").stdout.strip() == __version__
+    assert "Usage" in run(code=2).output
+
+
+def test_an_unknown_option_is_a_usage_error():
+    assert "No such option" in run("report", "--nothing", code=2).output
+
+
+def test_data_mini_writes_rows_that_check(mini: Path):
+    assert run("data", "check", mini / "train.jsonl").stderr.strip() == "no problems"
+    assert {sample.task for sample in load_samples(mini / "train.jsonl")} >= {
+        "grounding",
+        "chart",
+        "open_ended",
+    }
+
+
+def test_data_mini_refuses_a_size_it_cannot_draw(tmp_path: Path):
+    assert (
+        "multiple of 6, got 50" in run("data", "mini", "--out", tmp_path, "--image-size", 50, code=2).output
+    )
+
+
+def test_data_check_lists_file_line_field_and_rule(tmp_path: Path):
+    good = {"id": "a", "task": "yes_no", "question": "?", "answer": "yes"}
+    rows = [good, {**good, "id": "b", "answer": "maybe"}, {**good, "id": "c", "images": ["gone.png"]}, good]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    result = run("data", "check", path, code=1)
+    lines = result.stdout.splitlines()
+    assert [line.removeprefix(f"{path}:").split(": ")[:2] for line in lines] == [
+        ["2", "answer"],
+        ["3", "images.0"],
+        ["4", "id"],
+    ]
+    assert result.stderr.strip() == "3 problems"
+    shortened = run("data", "check", path, "--limit", 1, code=1).stdout.splitlines()
+    assert shortened == [lines[0], "and 2 more"]
+
+
+def scorable(mini: Path, count: int = 12) -> list[tuple[object, str]]:
+    """Rows that need no embeddings, alternately answered right and not at all."""
+    rows = [sample for sample in load_samples(mini / "train.jsonl") if sample.task != "open_ended"][:count]
+    return [(sample, sft_target(sample) if i % 2 else "nothing") for i, sample in enumerate(rows)]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_score_writes_what_mixed_reward_says(mini: Path, tmp_path: Path, suffix: str):
+    pairs = scorable(mini)
+    rows = [{"id": sample.id, "completion": text} for sample, text in pairs]
+    out = tmp_path / f"scored{suffix}"
+    result = run(
+        "score", write_rows(tmp_path / "c.jsonl", rows), "--data", mini / "train.jsonl", "--out", out
+    )
+    assert "NO_ANSWER_TAG" in result.stdout and "reward by task" in result.stdout
+    written = (
+        pq.read_table(out).to_pylist()
+        if suffix == ".parquet"
+        else [json.loads(line) for line in out.read_text().splitlines()]
+    )
+    batch = MixedReward()([text for _, text in pairs], [sample for sample, _ in pairs])
+    assert [row["total"] for row in written] == batch.total.tolist()
+    assert [row["id"] for row in written] == [sample.id for sample, _ in pairs]
+    assert {row["total"] for row in written} == {0.0, 1.0}
+    assert written[0]["reason_format"] == "NO_ANSWER_TAG" and written[0]["reward_open_ended"] is None
+
+
+def test_score_takes_rows_with_their_sample_fields_and_settings(tmp_path: Path):
+    rows = [
+        {"task": "chart", "answer": "100", "completion": "104"},
+        {
+            "task": "grounding",
+            "answer": [10, 10, 20, 20],
+            "image_size": [100, 200],
+            "completion": "[100, 50, 200, 100]",
+        },
+    ]
+    out = tmp_path / "out.jsonl"
+    run("score", write_rows(tmp_path / "c.jsonl", rows), "format=none", "box_frame=norm1000", "--out", out)
+    written = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["total"] for row in written] == [1.0, 1.0]
+    assert written[0]["answer"] == "104"
+
+
+def test_score_says_what_is_wrong_and_where(mini: Path, tmp_path: Path):
+    row = {"task": "yes_no", "answer": "yes", "completion": "x"}
+    path = tmp_path / "c.jsonl"
+    for rows, message in (
+        ([row, {"id": "no-such", "completion": "x"}], f"{path}:2: id: must come with --data"),
+        ([row, {**row, "completion": 7}], f"{path}:2: completion: must be a text, got int"),
+        ([row, {**row, "answer": "maybe"}], f"{path}:2: answer: must be 'yes' or 'no'"),
+        ([], f"{path}: file: must hold at least one completion"),
+    ):
+        assert message in error_of("score", write_rows(path, rows))
+    path.write_text('{"task":\n')
+    assert f"{path}:1: row: must be one JSON object" in error_of("score", path)
+    write_rows(path, [{"id": "no-such", "completion": "x"}])
+    assert f"must be one of {mini / 'train.jsonl'}, got 'no-such'" in error_of(
+        "score", path, "--data", mini / "train.jsonl"
+    )
+
+
+def test_score_needs_embeddings_for_open_ended_rows(demo: Path, tmp_path: Path):
+    rows = [{"task": "open_ended", "answer": "a cat", "completion": "<think></think><answer>a cat</answer>"}]
+    path = write_rows(tmp_path / "c.jsonl", rows)
+    assert "--embeddings must name a model directory" in error_of("score", path)
+    assert "with tokenizer.json" in error_of("score", path, "--embeddings", tmp_path)
+    out = tmp_path / "out.jsonl"
+    run("score", path, "--embeddings", demo / "model", "--out", out)
+    assert json.loads(out.read_text())["total"] == pytest.approx(1.0)
+
+
+def test_settings_are_checked(tmp_path: Path):
+    path = write_rows(tmp_path / "c.jsonl", [{"task": "yes_no", "answer": "yes", "completion": "x"}])
+    assert "did you mean box_frame?" in error_of("score", path, "box_fram=pixels")
+    assert "of the form key=value" in error_of("score", path, "box_frame")
+    assert "--out must end in .jsonl or .parquet" in error_of("score", path, "--out", tmp_path / "x.csv")
+    assert "missing.yaml must be a readable YAML file" in error_of("train", tmp_path / "missing.yaml")
+    (tmp_path / "grpo.yaml").write_text("stepz: 3\n")
+    assert "did you mean steps?" in error_of("train", tmp_path / "grpo.yaml")
+    assert "c2.jsonl" in error_of("score", tmp_path / "c2.jsonl")
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Only errors of the user's making are shortened."""
+
+    def broken(run: Path, out: Path | None) -> Path:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr("mixed_r1.report.build_report", broken)
+    result = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert result.exit_code == 1 and isinstance(result.exception, ZeroDivisionError)
+
+
+def test_report_of_a_real_run(demo: Path, tmp_path: Path):
+    out = tmp_path / "page.html"
+    assert run("report", demo / "run", "--out", out).stdout.strip() == str(out)
+    page = out.read_text()
+    for heading in ("Reward during training", "Where the time goes", "Why completions scored", "Rollouts"):
+        assert heading in page
+    assert "run must hold config.yaml" in error_of("report", tmp_path)
+
+
+def test_eval_answers_held_out_rows(demo: Path, tmp_path: Path):
+    out = tmp_path / "records.jsonl"
+    model, rows = demo / "run" / "checkpoints" / "latest", demo / "data" / "test.jsonl"
+    settings = ["--config", demo / "run" / "config.yaml", "--out", out]
+    result = run("eval", model, rows, "eval_samples=6", "max_new_tokens=4", *settings)
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    overall = {record["mode"]: record for record in records if record["task"] == "all"}
+    assert set(overall) == {"greedy", "sampled"} and all(record["n"] == 6 for record in overall.values())
+    assert "greedy" in result.stderr and "all" in result.stderr
+
+
+def test_train_goes_on_where_it_was(demo: Path, tmp_path: Path):
+    """A run is not overwritten; one more step of other settings needs a directory of its own."""
+    config = demo / "run" / "config.yaml"
+    assert "which holds a run" in error_of("train", config)
+    result = run(
+        "train", config, f"out={tmp_path / 'again'}", "steps=1", "prompts_per_step=2", "eval_samples=4"
+    )
+    assert (tmp_path / "again" / "report.html").is_file() and "report: " in result.stderr
+
+
+def test_doctor_names_what_is_here():
+    text = run("doctor").stdout
+    import numpy
+
+    for name in ("native", "reference", "triton", "cuda", "gpu", numpy.__version__, "nvcc"):
+        assert name in text
