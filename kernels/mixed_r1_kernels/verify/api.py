@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixed_r1_kernels._impl import resolve
+from mixed_r1_kernels._impl import native, resolve
 from mixed_r1_kernels.verify import reference
-from mixed_r1_kernels.verify.settings import TASKS, BadGold, GoldSpec, VerifySettings
+from mixed_r1_kernels.verify.settings import (
+    TASKS,
+    BadGold,
+    ChartScore,
+    ChartText,
+    FormatMode,
+    GoldSpec,
+    VerifySettings,
+)
+from mixed_r1_kernels.verify.unicode_tables import unicode_tables
 
 __all__ = ["CompiledGold", "VerifyResult", "VerifySettings", "compile_gold", "verify"]
 
-IMPLEMENTED = ("reference",)
+IMPLEMENTED = ("native", "reference")
 
 
 class VerifyResult(NamedTuple):
@@ -43,16 +53,24 @@ class CompiledGold:
     ``error`` says why nothing can be scored against it (such rows get BAD_GOLD), or is None.
     """
 
-    __slots__ = ("error", "reference", "spec")
+    __slots__ = ("_native", "error", "reference", "spec")
 
     def __init__(self, spec: GoldSpec) -> None:
         self.spec = spec
         self.error: str | None = None
         self.reference: Any = None
+        self._native: Any = None
         try:
             self.reference = reference.compile_spec(spec)
         except BadGold as error:
             self.error = str(error)
+
+    @property
+    def native(self) -> Any:
+        """The form that the native implementation reads, made when it is first asked for."""
+        if self._native is None:
+            self._native = _native_gold(self.spec)
+        return self._native
 
     def __repr__(self) -> str:
         return f"CompiledGold(task={self.spec.task!r}, answer={self.spec.answer!r}, error={self.error!r})"
@@ -76,38 +94,111 @@ def compile_gold(
     return CompiledGold(GoldSpec(task, answer, tuple(options), settings or VerifySettings()))
 
 
-def verify(completions: Sequence[str], golds: Sequence[CompiledGold], *, impl: str = "auto") -> VerifyResult:
-    """Score ``completions[i]`` against ``golds[i]``: format, and the task where text decides it.
+def verify(
+    completions: Sequence[str],
+    golds: Sequence[CompiledGold],
+    *,
+    gold_of: Sequence[int] | NDArray[np.int64] | None = None,
+    impl: str = "auto",
+) -> VerifyResult:
+    """Score ``completions[i]`` against ``golds[gold_of[i]]``: format, and the task where text decides it.
 
-    A total function of each completion: it never raises, blocks or backtracks on its content, and takes time
-    linear in its length.
+    A total function of each completion: it never raises, blocks or backtracks on its content, takes time
+    linear in its length, and depends on nothing else in the batch.
+
+    Args:
+        completions: N strings.
+        golds: R compiled golds.
+        gold_of: [N] integers in [0, R). None: N == R, in order.
+        impl: "auto", "native" or "reference".
 
     Raises:
-        ValueError: different lengths.
+        ValueError: lengths or indices that do not fit.
         TypeError: an entry that is not a string, or not a CompiledGold.
+        ImplUnavailable: see ``mixed_r1_kernels.ImplUnavailable``.
     """
-    if len(completions) != len(golds):
-        raise ValueError(f"golds must be one per completion ({len(completions)}), got {len(golds)}")
-    resolve(impl, op="verify", implemented=IMPLEMENTED)
-    return _verify_reference(completions, golds)
-
-
-def _verify_reference(completions: Sequence[str], golds: Sequence[CompiledGold]) -> VerifyResult:
+    for i, gold in enumerate(golds):
+        if not isinstance(gold, CompiledGold):
+            raise TypeError(f"golds[{i}] must be a CompiledGold, got {type(gold).__name__}")
+    indices = _checked_gold_of(gold_of, len(completions), len(golds))
+    chosen = resolve(impl, op="verify", implemented=IMPLEMENTED)
     N = len(completions)
-    format_value, task_value = np.empty(N), np.empty(N)
-    format_reason, task_reason = np.empty(N, np.uint8), np.empty(N, np.uint8)
-    spans, box_counts = np.zeros((N, 2), np.int64), np.zeros(N, np.int64)
+    result = VerifyResult(
+        np.empty(N),
+        np.empty(N, np.uint8),
+        np.empty(N),
+        np.empty(N, np.uint8),
+        np.zeros((N, 2), np.int64),
+        np.zeros((0, 4)),
+        np.zeros(N, np.int64),
+    )
+    if chosen == "native":
+        arrays = result[:5]
+        boxes = _loaded().verify(completions, [g.native for g in golds], indices, *arrays, result.box_counts)
+    else:
+        boxes = _verify_reference(completions, [golds[g] for g in indices.tolist()], result)
+    return result._replace(boxes=boxes)
+
+
+def _checked_gold_of(gold_of: Any, N: int, R: int) -> NDArray[np.int64]:
+    if gold_of is None:
+        if N != R:
+            raise ValueError(f"golds must be one per completion ({N}), got {R}")
+        return np.arange(N, dtype=np.int64)
+    indices = np.ascontiguousarray(gold_of, np.int64)
+    if indices.shape != (N,):
+        raise ValueError(f"gold_of must have one entry per completion ({N}), got shape {list(indices.shape)}")
+    if N and (indices.min() < 0 or indices.max() >= R):
+        bad = indices[(indices < 0) | (indices >= R)][0]
+        raise ValueError(f"gold_of must be in [0, R) with R = {R}, got {bad}")
+    return indices
+
+
+def _verify_reference(
+    completions: Sequence[str], golds: Sequence[CompiledGold], result: VerifyResult
+) -> NDArray[np.float64]:
+    """Fill ``result`` row by row; returns the boxes."""
     boxes: list[tuple[float, ...]] = []
     for i, (completion, gold) in enumerate(zip(completions, golds, strict=True)):
         if not isinstance(completion, str):
             raise TypeError(f"completions[{i}] must be a str, got {type(completion).__name__}")
-        if not isinstance(gold, CompiledGold):
-            raise TypeError(f"golds[{i}] must be a CompiledGold, got {type(gold).__name__}")
         row = reference.score(completion, gold.spec, gold.reference)
-        format_value[i], format_reason[i] = row.format_value, row.format_reason
-        task_value[i], task_reason[i] = row.task_value, row.task_reason
-        spans[i] = row.span
-        box_counts[i] = len(row.boxes)
+        result.format_value[i], result.format_reason[i] = row.format_value, row.format_reason
+        result.task_value[i], result.task_reason[i] = row.task_value, row.task_reason
+        result.spans[i] = row.span
+        result.box_counts[i] = len(row.boxes)
         boxes.extend(row.boxes)
-    ragged = np.array(boxes, np.float64).reshape(-1, 4)
-    return VerifyResult(format_value, format_reason, task_value, task_reason, spans, ragged, box_counts)
+    return np.array(boxes, np.float64).reshape(-1, 4)
+
+
+@cache
+def _loaded() -> Any:
+    """The compiled module with its character data."""
+    module = native()
+    module.set_unicode_tables(*unicode_tables())
+    return module
+
+
+def _native_gold(spec: GoldSpec) -> Any:
+    """Texts travel as bytes, so that lone surrogates arrive (and make the gold a bad one)."""
+    is_list = isinstance(spec.answer, tuple)
+    answers = [a for a in (spec.answer if is_list else (spec.answer,)) if isinstance(a, str)]
+    if is_list and (spec.task != "chart" or len(answers) < len(spec.answer)):
+        answers = []
+    settings = tuple(
+        _CODES[name].index(value) if name in _CODES else value for name, value in vars(spec.settings).items()
+    )
+    return _loaded().VerifyGold(
+        TASKS.index(spec.task), _as_bytes(answers), is_list, _as_bytes(spec.options), settings
+    )
+
+
+_CODES: dict[str, tuple[str, ...]] = {
+    "format": get_args(FormatMode),
+    "chart_score": get_args(ChartScore),
+    "chart_text": get_args(ChartText),
+}
+
+
+def _as_bytes(texts: Sequence[str]) -> list[bytes]:
+    return [text.encode("utf-8", "surrogatepass") for text in texts]

@@ -59,7 +59,7 @@ def compile_spec(spec: GoldSpec) -> Any:
     """The gold as its scorer wants it. Raises BadGold."""
     answers = spec.answer if isinstance(spec.answer, tuple) else (spec.answer,)
     for text in (*answers, *spec.options):
-        if isinstance(text, str) and _bad_text(text):
+        if isinstance(text, str) and ("\0" in text or _has_surrogates(text)):
             raise BadGold(f"answer and options must be valid Unicode text without NUL, got {text!r}")
     return _COMPILERS[spec.task](spec)
 
@@ -99,19 +99,21 @@ def score(completion: str, spec: GoldSpec, gold: Any) -> Row:
 def _unreadable(completion: str, settings: VerifySettings) -> Reason | None:
     if len(completion) > settings.max_bytes:
         return Reason.TOO_LONG
-    if _bad_text(completion):
+    if _has_surrogates(completion):
         return Reason.BAD_UTF8
     if len(completion.encode()) > settings.max_bytes:
         return Reason.TOO_LONG
+    if "\0" in completion:
+        return Reason.BAD_UTF8
     return Reason.EMPTY if not completion.strip(SPACE) else None
 
 
-def _bad_text(text: str) -> bool:
+def _has_surrogates(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:  # a lone surrogate
+    except UnicodeEncodeError:
         return True
-    return "\0" in text
+    return False
 
 
 def _strip(text: str, start: int, end: int) -> tuple[int, int]:

@@ -1,0 +1,99 @@
+// Completions against golds: format, extracted answer, task value, reasons, boxes. What every step means is written in
+// mixed_r1_kernels/verify/api.py and its reference; this is an implementation of its own: one pass over the bytes, no
+// regular expressions, no recursion, time linear in the completion.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "core/verify_math.h"
+#include "core/verify_number.h"
+#include "core/verify_reason.h"
+
+namespace mixed_r1::verify {
+
+enum class Task : int { yes_no, multiple_choice, chart, math, grounding, open_ended };
+
+enum class Format : int { think_answer, answer, boxed, none };
+
+struct Settings {
+  Format format = Format::think_answer;
+  std::string think_tag = "think";
+  std::string answer_tag = "answer";
+  bool graded = false;  // chart_score
+  bool anls = false;    // chart_text
+  double chart_tolerance = 0.05;
+  std::size_t max_bytes = std::size_t{1} << 20;
+  std::size_t max_answer_bytes = 4096;
+  std::size_t max_items = 64;
+  std::size_t max_boxes = 256;
+  std::size_t max_depth = 64;
+};
+
+// What the data set says, in UTF-8. A chart may have a list of answers; the others have one, or none.
+struct GoldSpec {
+  Task task = Task::open_ended;
+  std::vector<std::string> answers;
+  bool is_list = false;
+  std::vector<std::string> options;
+  Settings settings;
+};
+
+struct Verdict {
+  double value = 0.0;
+  Reason reason = Reason::no_match;
+};
+
+struct ChoiceGold {
+  std::size_t index = 0;
+  std::vector<std::u32string> options;  // in the form of plain()
+};
+
+struct ChartItem {
+  bool is_number = false;
+  Number number;
+  std::u32string text;  // in the form of plain()
+};
+
+struct ChartGold {
+  std::vector<ChartItem> items;
+  bool is_list = false;
+};
+
+// A gold read once. `valid` is false where nothing can be scored against it.
+struct Gold {
+  explicit Gold(const GoldSpec& spec);
+
+  Task task;
+  Settings settings;
+  bool valid = true;
+  std::variant<std::monostate, bool, ChoiceGold, ChartGold, MathValue> answer;
+  std::string think_open, think_close, answer_open, answer_close;
+};
+
+struct Row {
+  double format_value = 0.0;
+  double task_value = 0.0;
+  Reason format_reason = Reason::ok;
+  Reason task_reason = Reason::ok;
+  std::size_t begin = 0, end = 0;  // bytes of the stripped answer
+  std::size_t num_boxes = 0;
+};
+
+// Scores one completion; its boxes are appended to `boxes`, four doubles each. `is_utf8` says that the caller knows it
+// to be valid UTF-8.
+Row score(std::string_view completion, const Gold& gold, bool is_utf8, std::vector<double>& boxes);
+
+// The row of a completion whose text cannot be read at all.
+Row unreadable(const Gold& gold, Reason reason);
+
+// Readers of the answer, each in a file of its own.
+Verdict score_yes_no(std::string_view answer, bool gold);
+Verdict score_choice(std::string_view answer, const ChoiceGold& gold);
+Verdict score_chart(std::string_view answer, const ChartGold& gold, const Settings& settings);
+Reason parse_boxes(std::string_view answer, const Settings& settings, std::vector<double>& boxes);
+
+}  // namespace mixed_r1::verify

@@ -1,0 +1,192 @@
+// verify on Python strings: their UTF-8 is read in place, and the GIL is released while they are scored.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/verify.h"
+#include "core/verify_unicode.h"
+
+namespace nb = nanobind;
+
+namespace mixed_r1 {
+
+namespace {
+
+using verify::Gold;
+using verify::Reason;
+using verify::Row;
+
+using Codes = nb::ndarray<const std::uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+std::vector<std::uint32_t> as_vector(const Codes& codes) { return {codes.data(), codes.data() + codes.size()}; }
+
+void set_tables(const Codes& decomposition_keys, const Codes& decomposition_offsets, const Codes& decomposition_values,
+                const Codes& fold_keys, const Codes& fold_offsets, const Codes& fold_values, const Codes& class_keys,
+                const Codes& class_values, const Codes& letter_bounds, const Codes& currency) {
+  verify::UnicodeTables tables;
+  tables.decompositions = {as_vector(decomposition_keys), as_vector(decomposition_offsets),
+                           as_vector(decomposition_values)};
+  tables.case_folds = {as_vector(fold_keys), as_vector(fold_offsets), as_vector(fold_values)};
+  tables.class_keys = as_vector(class_keys);
+  tables.class_values = as_vector(class_values);
+  tables.letter_bounds = as_vector(letter_bounds);
+  tables.currency = as_vector(currency);
+  verify::set_unicode_tables(std::move(tables));
+}
+
+std::vector<std::string> as_strings(const nb::list& texts) {
+  std::vector<std::string> out;
+  for (nb::handle text : texts) {
+    const auto bytes = nb::cast<nb::bytes>(text);
+    out.emplace_back(bytes.c_str(), bytes.size());
+  }
+  return out;
+}
+
+// `settings` are the fields of VerifySettings in their order, enumerations as their index.
+void make_gold(Gold* self, int task, const nb::list& answers, bool is_list, const nb::list& options,
+               const nb::tuple& settings) {
+  verify::GoldSpec spec;
+  spec.task = static_cast<verify::Task>(task);
+  spec.answers = as_strings(answers);
+  spec.is_list = is_list;
+  spec.options = as_strings(options);
+  auto& s = spec.settings;
+  s.format = static_cast<verify::Format>(nb::cast<int>(settings[0]));
+  s.think_tag = nb::str(settings[1]).c_str();
+  s.answer_tag = nb::str(settings[2]).c_str();
+  s.graded = nb::cast<int>(settings[3]) == 1;
+  s.anls = nb::cast<int>(settings[4]) == 1;
+  s.chart_tolerance = nb::cast<double>(settings[5]);
+  s.max_bytes = nb::cast<std::size_t>(settings[6]);
+  s.max_answer_bytes = nb::cast<std::size_t>(settings[7]);
+  s.max_items = nb::cast<std::size_t>(settings[8]);
+  s.max_boxes = nb::cast<std::size_t>(settings[9]);
+  s.max_depth = nb::cast<std::size_t>(settings[10]);
+  new (self) Gold(spec);
+}
+
+// One completion as the scorer takes it. `refused` where its text cannot or need not be read.
+struct Input {
+  std::string_view text;
+  const Gold* gold = nullptr;
+  Reason refused = Reason::ok;
+  bool is_ascii = false;
+};
+
+Input read_input(PyObject* completion, Py_ssize_t i, const Gold& gold) {
+  if (!PyUnicode_Check(completion)) {
+    const std::string name = nb::str(nb::handle(completion).type().attr("__name__")).c_str();
+    throw nb::type_error(("completions[" + std::to_string(i) + "] must be a str, got " + name).c_str());
+  }
+  Input input;
+  input.gold = &gold;
+  if (static_cast<std::size_t>(PyUnicode_GET_LENGTH(completion)) > gold.settings.max_bytes) {
+    input.refused = Reason::too_long;
+    return input;
+  }
+  Py_ssize_t size = 0;
+  const char* data = PyUnicode_AsUTF8AndSize(completion, &size);
+  if (data == nullptr) {  // a lone surrogate
+    PyErr_Clear();
+    input.refused = Reason::bad_utf8;
+    return input;
+  }
+  input.text = {data, static_cast<std::size_t>(size)};
+  input.is_ascii = PyUnicode_IS_ASCII(completion);
+  return input;
+}
+
+std::int64_t count_code_points(std::string_view text) {
+  std::int64_t count = 0;
+  for (const char c : text) count += (static_cast<unsigned char>(c) & 0xC0u) != 0x80u;
+  return count;
+}
+
+template <class T, std::size_t Dim>
+using Out = nb::ndarray<T, nb::ndim<Dim>, nb::c_contig, nb::device::cpu>;
+
+struct Outputs {
+  double* format_value;
+  std::uint8_t* format_reason;
+  double* task_value;
+  std::uint8_t* task_reason;
+  std::int64_t* spans;
+  std::int64_t* box_counts;
+
+  void write(std::size_t i, const Input& input, const Row& row) const {
+    format_value[i] = row.format_value;
+    format_reason[i] = static_cast<std::uint8_t>(row.format_reason);
+    task_value[i] = row.task_value;
+    task_reason[i] = static_cast<std::uint8_t>(row.task_reason);
+    const std::int64_t begin =
+        input.is_ascii ? static_cast<std::int64_t>(row.begin) : count_code_points(input.text.substr(0, row.begin));
+    const std::int64_t length = input.is_ascii ? static_cast<std::int64_t>(row.end - row.begin)
+                                               : count_code_points(input.text.substr(row.begin, row.end - row.begin));
+    spans[2 * i] = begin;
+    spans[2 * i + 1] = begin + length;
+    box_counts[i] = static_cast<std::int64_t>(row.num_boxes);
+  }
+};
+
+// The boxes of all rows, [M, 4]; everything else goes to the arrays given, which are of the right length.
+nb::object run_verify(const nb::object& completions, const nb::list& golds,
+                      const nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>& gold_of,
+                      const Out<double, 1>& format_value, const Out<std::uint8_t, 1>& format_reason,
+                      const Out<double, 1>& task_value, const Out<std::uint8_t, 1>& task_reason,
+                      const Out<std::int64_t, 2>& spans, const Out<std::int64_t, 1>& box_counts) {
+  // The tuple keeps every string alive while other threads may change the caller's list.
+  const auto texts = nb::steal<nb::tuple>(PySequence_Tuple(completions.ptr()));
+  if (!texts.is_valid()) throw nb::python_error();
+  const std::size_t N = nb::len(texts);
+  for (const std::size_t size : {gold_of.size(), format_value.size(), format_reason.size(), task_value.size(),
+                                 task_reason.size(), spans.shape(0), box_counts.size()}) {
+    if (size != N) throw std::invalid_argument("arrays must have one row per completion");
+  }
+  if (N > 0 && spans.shape(1) != 2) throw std::invalid_argument("spans must have two columns");
+  std::vector<const Gold*> compiled;
+  for (nb::handle gold : golds) compiled.push_back(nb::cast<const Gold*>(gold));
+  std::vector<Input> inputs;
+  inputs.reserve(N);
+  for (std::size_t i = 0; i < N; ++i) {
+    const std::int64_t which = gold_of.data()[i];
+    if (which < 0 || which >= static_cast<std::int64_t>(compiled.size())) {
+      throw std::invalid_argument("gold_of must index golds");
+    }
+    PyObject* text = PyTuple_GET_ITEM(texts.ptr(), static_cast<Py_ssize_t>(i));
+    inputs.push_back(read_input(text, static_cast<Py_ssize_t>(i), *compiled[static_cast<std::size_t>(which)]));
+  }
+  const Outputs out{format_value.data(), format_reason.data(), task_value.data(),
+                    task_reason.data(),  spans.data(),         box_counts.data()};
+  auto* const boxes = new std::vector<double>();
+  const nb::capsule owner(boxes, [](void* p) noexcept { delete static_cast<std::vector<double>*>(p); });
+  {
+    const nb::gil_scoped_release release;
+    for (std::size_t i = 0; i < N; ++i) {
+      const Input& input = inputs[i];
+      const Row row = input.refused != Reason::ok ? verify::unreadable(*input.gold, input.refused)
+                                                  : verify::score(input.text, *input.gold, true, *boxes);
+      out.write(i, input, row);
+    }
+  }
+  const std::size_t shape[2] = {boxes->size() / 4, 4};
+  return nb::cast(nb::ndarray<nb::numpy, double, nb::ndim<2>>(boxes->data(), 2, shape, owner));
+}
+
+}  // namespace
+
+void bind_verify(nb::module_& m) {
+  nb::class_<Gold>(m, "VerifyGold", "A gold read once, for verify.")
+      .def("__init__", &make_gold, nb::arg("task"), nb::arg("answers"), nb::arg("is_list"), nb::arg("options"),
+           nb::arg("settings"))
+      .def_ro("valid", &Gold::valid);
+  m.def("set_unicode_tables", &set_tables, "Character data of verify, from Python's unicodedata.");
+  m.def("verify", &run_verify);
+}
+
+}  // namespace mixed_r1
