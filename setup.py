@@ -41,7 +41,9 @@ IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 def source_flags(source: str) -> list[str]:
     """Flags that one source needs beyond those of its extension."""
     stem = Path(source).stem
-    if stem == "nb_combined":  # nanobind's own code: not ours to warn about, and it casts CPython structs
+    if (
+        stem == "nanobind_library"
+    ):  # nanobind's own code: not ours to warn about, and it casts CPython structs
         return ["-fno-strict-aliasing", "-w"]
     return next((flags for suffix, flags in ISA_FLAGS.items() if stem.endswith(suffix)), [])
 
@@ -57,13 +59,16 @@ def headers() -> list[str]:
 
 
 def native_extension() -> Extension:
-    """The NumPy module: nanobind is one more source of it, compiled from the installed package."""
+    """The NumPy module: nanobind is one more source of it, from the installed package."""
     nanobind_root = Path(nanobind.include_dir()).parent
     bindings = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("csrc/numpy_*.cpp"))
     return Extension(
         "mixed_r1_kernels._native",
-        sources=[*bindings, *core_sources(), str(nanobind_root / "src" / "nb_combined.cpp")],
-        include_dirs=["csrc", nanobind.include_dir(), str(nanobind_root / "ext" / "robin_map" / "include")],
+        sources=[*bindings, *core_sources(), "csrc/nanobind_library.cpp"],
+        include_dirs=[
+            "csrc",
+            *(str(nanobind_root / part) for part in ("include", "src", "ext/robin_map/include")),
+        ],
         define_macros=[("NDEBUG", None), ("NB_COMPACT_ASSERTIONS", None)],
         extra_compile_args=[*CORE_FLAGS, "-ffunction-sections", "-fdata-sections"],
         extra_link_args=["-Wl,--gc-sections", "-pthread"],
