@@ -126,8 +126,8 @@ def smooth(values: Sequence[float], window: int) -> list[float]:
 
 
 def smoothing_window(num_steps: int) -> int:
-    """An odd window of about a tenth of the run, at least 3 and at most 25 steps."""
-    return min(25, max(3, num_steps // 10)) | 1
+    """An odd window of about a twelfth of the run, at least 3 and at most 25 steps."""
+    return min(25, max(3, num_steps // 12)) | 1
 
 
 def line_chart(
@@ -143,7 +143,8 @@ def line_chart(
     width, height = size
     left, right, top, bottom = 34.0, width - 8.0, 10.0, height - 22.0
     steps, values = list(curve.steps), list(curve.values)
-    smoothed = smooth(values, smoothing_window(len(values)))
+    window = smoothing_window(len(values))
+    smoothed = smooth(smooth(values, window), window)  # twice: a single box leaves corners
     extremes = [*values, *(e.mean - e.stderr for e in estimates), *(e.mean + e.stderr for e in estimates)]
     y_values = nice_ticks(*(domain or _padded(extremes)), ticks)
     y_domain = (y_values[0], y_values[-1])

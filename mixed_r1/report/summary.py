@@ -123,8 +123,9 @@ def headline(run: Run, modes: Sequence[Mode]) -> Headline | None:
         if change is None:
             continue
         known = change.delta is not None
+        when = "" if known else f" at step {change.after.step:,}" if change.after.step else " before training"
         return Headline(
-            what=f"mean {mode.name} reward on {change.n:,} held-out prompts",
+            what=f"mean {mode.name} reward on {change.n:,} held-out prompts{when}",
             before=change.before.mean if known else None,
             before_stderr=change.before.stderr if known else None,
             after=change.after.mean,
@@ -183,7 +184,7 @@ def reasons(run: Run) -> tuple[list[ColumnReasons], int]:
         )
         whole = _counts(run.metrics, column, names)
         bars = [
-            ReasonBar(name, REASON_TEXT.get(name, ""), _share(early, name), _share(late, name))
+            ReasonBar(name, REASON_TEXT.get(name, name), _share(early, name), _share(late, name))
             for name in sorted(names, key=lambda n: (n != "OK", -whole[n], n))
         ]
         result.append(ColumnReasons(column, bars, sum(whole.values())))

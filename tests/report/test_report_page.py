@@ -113,7 +113,7 @@ def test_reasons_compare_the_first_and_the_last_third(run_dir: Path):
 
 def test_zero_metrics_are_named_and_not_drawn(run_dir: Path):
     page = page_of(run_dir)
-    assert "Zero throughout: kl to the start." in page.text
+    assert "Zero throughout, up to rounding: KL to the start." in page.text
     labels = [attrs["aria-label"] for attrs in page.of("svg", "chart")]
     assert "Entropy over steps" in labels and not any("KL" in label for label in labels)
 
@@ -339,7 +339,8 @@ def test_one_step_and_one_evaluation_are_enough(run_dir: Path):
         lines = (run_dir / name).read_text().splitlines(keepends=True)
         (run_dir / name).write_text("".join(lines[:1]))
     page = page_of(run_dir)
-    assert "0.500 \u00b1 0.010" in page.text and "\u2192 0." not in page.text.split("Reward during")[0]
+    assert "held-out prompts before training" in page.text and "0.500 \u00b1 0.010" in page.text
+    assert "\u2192 0." not in page.text.split("Reward during")[0]
     assert not page.of("td", "delta")
 
 
