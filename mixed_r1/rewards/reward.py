@@ -176,9 +176,9 @@ class _Call:
             position[key] = len(self.rows)
             self.rows.append(reward.prepared_row(sample))
         row_of = list(map(position.__getitem__, keys))
-        golds = [row.gold for row in self.rows]
         self.row_of: NDArray[np.int64] = np.array(row_of, np.int64)
-        self.result = verify(completions, [golds[r] for r in row_of], impl=reward.impl)
+        golds = [row.gold for row in self.rows]
+        self.result = verify(completions, golds, gold_of=self.row_of, impl=reward.impl)
         self.columns = np.array([row.column for row in self.rows], np.int64)[self.row_of]
         self.tasks = np.array([row.gold.spec.task for row in self.rows], object)[self.row_of]
         unusable = np.array([row.error is not None for row in self.rows], bool)[self.row_of]

@@ -152,11 +152,13 @@ def test_box_spam_and_full_image_boxes_do_not_pay() -> None:
         + ",".join(f"[{x},{y},{x + 20},{y + 20}]" for x in range(0, 100, 10) for y in range(0, 100, 10))
         + "]"
     )
-    honest, spam, full, twice = (
+    close, exact = "[44, 44, 64, 64]", "[40, 40, 60, 60]"
+    honest, spam, full, twice, both = (
         reward([tagged(answer)], [sample]).total[0]
-        for answer in ("[44, 44, 64, 64]", grid, "[0, 0, 100, 100]", "[[44,44,64,64],[40,40,60,60]]")
+        for answer in (close, grid, "[0, 0, 100, 100]", f"[{close}, {close}]", f"[{exact}, {close}]")
     )
-    assert spam < 0.12 and full < 0.15 < twice < honest
+    assert spam < 0.12 and full < 0.15 and twice < honest
+    assert both == pytest.approx(0.55)  # a second guess halves even a perfect first one
 
 
 def test_open_ended(reward: MixedReward) -> None:
@@ -188,7 +190,7 @@ def test_table_and_tokenizer_must_fit(parts: Any) -> None:
     table, tokenizer = parts
     with pytest.raises(ValueError, match="tokenizer must be given"):
         MixedReward(table=table)
-    with pytest.raises(ValueError, match="table must have a row for each of the tokenizer's 18 ids, got 3"):
+    with pytest.raises(ValueError, match="table must have a row for each of the tokenizer's 17 ids, got 3"):
         MixedReward(EmbeddingTable(np.eye(3, dtype=np.float32)), tokenizer)
 
 

@@ -109,6 +109,10 @@ def test_arguments_are_checked(impl: str) -> None:
         verify(["a"], ["yes"], impl=impl)  # type: ignore[list-item]
     with pytest.raises(ValueError, match="task must be one of"):
         compile_gold("poetry", "yes")
+    with pytest.raises(ValueError, match=r"gold_of must be in \[0, R\) with R = 1, got 1"):
+        verify(["a"], [gold], gold_of=[1], impl=impl)
+    with pytest.raises(ValueError, match="gold_of must have one entry per completion"):
+        verify(["a"], [gold], gold_of=[0, 0], impl=impl)
     empty = verify([], [], impl=impl)
     assert empty.task_value.shape == (0,) and empty.boxes.shape == (0, 4) and empty.spans.shape == (0, 2)
 

@@ -1,0 +1,121 @@
+"""Millions of random completions: the native ``verify`` against its reference, every field bit-equal.
+
+    python tests/fuzz/differential.py --inputs 1000000 --seed 0
+
+Prints a line at the end and exits with 1 at the first mismatch, which it prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from mixed_r1_kernels.verify import CompiledGold, VerifySettings, compile_gold, verify
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "rewards"))
+
+from completion_pieces import BRACKETS, MATH, NUMBERS, SHAPES, TAGS, WORDS  # noqa: E402
+
+POOLS = (
+    (NUMBERS + BRACKETS, ""),
+    (WORDS, " "),
+    (WORDS + BRACKETS + NUMBERS, ""),
+    (TAGS + BRACKETS + NUMBERS, ""),
+    (MATH + NUMBERS + BRACKETS, ""),
+    (MATH + ["1", "2", "3", *BRACKETS[:6]], ""),
+    (NUMBERS, ", "),
+    (TAGS + WORDS, " "),
+)
+BATCH = 64
+
+
+def answer_text(rng: random.Random) -> str:
+    kind = rng.random()
+    if kind < 0.1:
+        return "".join(
+            chr(rng.choice((rng.randrange(32, 127), rng.randrange(0x3000)))) for _ in range(rng.randrange(12))
+        )
+    if kind < 0.2:
+        return str([[rng.randint(-5, 1000) for _ in range(4)] for _ in range(rng.randrange(4))])
+    pool, glue = rng.choice(POOLS)
+    return glue.join(rng.choices(pool, k=rng.randrange(1, 3 if kind < 0.4 else 10)))
+
+
+def completion(rng: random.Random) -> str:
+    text = rng.choice(SHAPES[:1] * 4 + SHAPES).format(answer_text(rng))
+    if rng.random() < 0.2 and text:  # a mutation: one character gone, doubled, or another
+        i = rng.randrange(len(text))
+        text = text[:i] + rng.choice(("", text[i] * 2, chr(rng.randrange(0x250)), "\ud800")) + text[i + 1 :]
+    return text
+
+
+def gold(rng: random.Random) -> CompiledGold:
+    settings = VerifySettings(
+        format=rng.choice(("think_answer", "think_answer", "answer", "boxed", "none")),  # type: ignore[arg-type]
+        chart_score=rng.choice(("relaxed", "graded")),  # type: ignore[arg-type]
+        chart_text=rng.choice(("exact", "anls")),  # type: ignore[arg-type]
+        chart_tolerance=rng.choice((0.05, 0.0, 0.5)),
+        max_bytes=rng.choice((1 << 20, 40)),
+        max_answer_bytes=rng.choice((4096, 4096, 12)),
+        max_items=rng.choice((64, 2)),
+        max_boxes=rng.choice((256, 1)),
+        max_depth=rng.choice((64, 2)),
+    )
+    task = rng.choice(
+        ("yes_no", "multiple_choice", "chart", "chart", "math", "math", "grounding", "open_ended")
+    )
+    if task == "yes_no":
+        return compile_gold(task, rng.choice(("yes", "no")), settings=settings)
+    if task == "multiple_choice":
+        options = rng.choices([*WORDS, *NUMBERS, "a dog", "A cat."], k=rng.randrange(1, 6))
+        return compile_gold(task, rng.choice("ABCDE"), options=options, settings=settings)
+    if task == "chart" and rng.random() < 0.3:
+        return compile_gold(
+            task, tuple(answer_text(rng) for _ in range(rng.randrange(1, 4))), settings=settings
+        )
+    if task in ("chart", "math"):
+        answer = rng.choice((rng.choice(NUMBERS), answer_text(rng)))
+        return compile_gold(task, answer, settings=settings)
+    return compile_gold(task, None, settings=settings)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inputs", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    rng, start = random.Random(args.seed), time.perf_counter()
+    done = valid = won = 0
+    while done < args.inputs:
+        compiled = gold(rng)
+        texts = [completion(rng) for _ in range(BATCH)]
+        if isinstance(compiled.spec.answer, str):  # its own answer too, so that right answers are met
+            texts[:8] = [rng.choice(SHAPES).format(compiled.spec.answer) for _ in range(8)]
+        native, reference = (
+            verify(texts, [compiled], gold_of=[0] * BATCH, impl=impl) for impl in ("native", "reference")
+        )
+        pairs = zip(native._fields, native, reference, strict=True)
+        differ = [name for name, a, b in pairs if not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")]
+        if differ or compiled.native.valid != (compiled.error is None):
+            print(
+                f"mismatch in {differ or 'validity'}: {compiled!r} {compiled.spec.settings}", texts, sep="\n"
+            )
+            print(native, reference, sep="\n")
+            return 1
+        done += BATCH
+        valid += BATCH * (compiled.error is None)
+        won += int((native.task_value == 1.0).sum())
+    seconds = time.perf_counter() - start
+    print(
+        f"{done} inputs, seed {args.seed}, 0 mismatches; {valid} on valid golds, {won} right; {seconds:.0f} s"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
