@@ -50,12 +50,15 @@ def show_summary(console: RichConsole, summary: Mapping[str, Any]) -> None:
                 cells.append(mean_and_error(before.get(task, {})))
             cells.append(mean_and_error(after[task]))
             if before:
-                cells.append(_change(before.get(task, {}), after[task]))
+                paired = entry.get("difference") if task == "all" else None
+                cells.append(_change(before.get(task, {}), after[task], paired))
             table.add_row(*cells, style="bold" if task == "all" else None)
         console.print(table)
 
 
-def _change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def _change(before: Mapping[str, Any], after: Mapping[str, Any], paired: Mapping[str, Any] | None) -> str:
+    if paired is not None:
+        return f"{paired['mean']:+.3f} +- {paired['stderr']:.3f}"
     if before.get("mean") is None or after.get("mean") is None:
         return "n/a"
     return f"{after['mean'] - before['mean']:+.3f}"
