@@ -78,7 +78,7 @@ def test_no_code_execution_and_no_pickle(path: Path):
 
 
 def test_kernels_import_torch_and_triton_lazily():
-    """Outside the files that are imported only where tensors are passed, no module-level import of torch or triton."""
+    """No module-level import of torch or triton outside the files imported only where tensors are passed."""
     lazy = {"reference.py", "chunked.py", "ops.py"}
     for path in PACKAGES["mixed_r1_kernels"].rglob("*.py"):
         if path.name in lazy or path.name.startswith("triton_kernel") or "testing" in path.parts:
