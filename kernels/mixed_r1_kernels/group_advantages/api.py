@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from mixed_r1_kernels._arrays import like, to_numpy
-from mixed_r1_kernels._impl import device_of, resolve
+from mixed_r1_kernels._arrays import contiguous, is_tensor, like, to_numpy
+from mixed_r1_kernels._impl import device_of, native, resolve
 from mixed_r1_kernels.group_advantages.task_ema import TaskEma
 
 __all__ = ["METHODS", "group_advantages"]
 
-METHODS = ("group", "mean_only", "batch", "rloo", "gdpo", "maxrl", "task_ema")
-_IMPLEMENTED = ("reference",)
+METHODS = ("group", "mean_only", "batch", "rloo", "gdpo", "maxrl", "task_ema")  # the order csrc/core knows
+_IMPLEMENTED = ("reference", "native")
+_LARGEST_WEIGHT = 1e100
 
 
 def group_advantages(
     rewards: Any,
-    group_sizes: int | Sequence[int] | np.ndarray,
+    group_sizes: int | Sequence[int] | Any,
     *,
-    weights: Sequence[float] | np.ndarray | None = None,
+    weights: Sequence[float] | Any = None,
     method: str = "group",
     eps: float = 1e-6,
     mask: Any = None,
@@ -29,7 +31,7 @@ def group_advantages(
     state: TaskEma | None = None,
     impl: str = "auto",
 ) -> Any:
-    """Advantages [N] float64 of N completions in contiguous groups.
+    """Advantages of N completions that lie group by group.
 
     With r the weighted sum of a row's rewards, mean and std (ddof 1) those of its group:
 
@@ -38,84 +40,111 @@ def group_advantages(
     - ``batch``      (r - mean) / (std of the batch + eps)     (REINFORCE++, arXiv 2501.03262)
     - ``rloo``       r - mean of the others                    (RLOO, arXiv 2402.14740)
     - ``maxrl``      (r - mean) / (mean + eps), 0 for mean <= 0
-    - ``task_ema``   (r - mean) / (running std of the task + eps)
-    - ``gdpo``       each reward normalised in its group like ``group``, weighted sum, then
-                     (a - batch mean) / (batch std + eps)      (GDPO, arXiv 2601.05242)
+    - ``task_ema``   (r - mean) / (running std of the row's task + eps)
+    - ``gdpo``       each reward normalised in its group like ``group``, weighted sum, then divided by its std
+      over the batch + eps (its batch mean is 0)               (GDPO, arXiv 2601.05242)
 
-    A group whose rewards differ by no more than 4 float32 ulps of the largest has zero variance: advantage
-    exactly 0, as for a group with fewer than two valid rows. NaN rewards (not applicable) and masked rows are
-    left out of every statistic; a row without any valid reward gets 0. ``group`` keeps
-    |A| <= (G - 1) / sqrt(G). Statistics are centred two-pass float64.
+    A group whose rewards differ by no more than 4 float32 ulps of the largest has zero variance, whatever a
+    computed std says: advantage exactly 0, as in a group with fewer than two valid rows. Rewards that are NaN
+    (not applicable), infinite or above 1e140, and masked rows, are left out of every statistic; a row without
+    any valid reward gets 0. ``group`` keeps |A| <= (G - 1) / sqrt(G). The result is always finite. Statistics
+    are two-pass, in float64, in a fixed order.
 
     Args:
-        rewards: [N] or [N, K] real numbers, ndarray or torch tensor; NaN = not applicable.
+        rewards: [N] or [N, K] real numbers, ndarray or tensor; NaN = not applicable.
         group_sizes: one size for all, or one per group; they add up to N.
-        weights: [K], default ones.
+        weights: [K] of at most 1e100 in magnitude; default ones.
+        method: see above.
+        eps: at least 0, added to the divisor.
         mask: [N] bool, False leaves a row out.
-        task_ids: [N] integers >= 0 and ``state``: for method "task_ema", which updates ``state`` in place.
-        impl: "auto" or "reference".
+        task_ids: [N] integers; needed, with ``state``, by "task_ema".
+        state: updated with this batch, then used.
+        impl: "auto", "native" or "reference".
 
     Returns:
-        float64 [N]; a tensor on the rewards' device where they are one.
+        [N] float64, array or tensor as ``rewards``.
 
     Raises:
-        TypeError, ValueError: arguments that do not fit; an infinite reward.
+        TypeError: ``rewards`` is neither ndarray nor tensor, or not of real numbers.
+        ValueError: arguments that do not fit.
         ImplUnavailable: ``impl`` cannot run here.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
-    values = np.asarray(to_numpy("rewards", rewards), dtype=np.float64)
-    if values.ndim not in (1, 2):
-        raise ValueError(f"rewards must have shape [N] or [N, K], got {list(values.shape)}")
-    values_NK = (
-        values.reshape(len(values), -1)
-        if values.size
-        else values.reshape(len(values), max(1, values.shape[-1]))
-    )
-    if np.isinf(values_NK).any():
-        raise ValueError(
-            f"rewards must be finite or NaN, got inf at row {int(np.isinf(values_NK).any(1).argmax())}"
-        )
-    N, K = values_NK.shape
+    if not (math.isfinite(eps) and eps >= 0):
+        raise ValueError(f"eps must be finite and at least 0, got {eps!r}")
+    rewards_NK = _rewards(rewards)
+    N, K = rewards_NK.shape
     sizes = _sizes(group_sizes, N)
-    weights_K = np.ones(K) if weights is None else np.asarray(weights, dtype=np.float64)
-    if weights_K.shape != (K,) or not np.isfinite(weights_K).all():
-        raise ValueError(f"weights must be {K} finite numbers, got {weights!r}")
-    valid = np.ones(N, dtype=bool) if mask is None else np.asarray(_plain("mask", mask, N), dtype=bool)
-    if not eps >= 0:
-        raise ValueError(f"eps must be at least 0, got {eps!r}")
-    tasks = None
+    weights_K = _weights(weights, K)
+    mask_N = None if mask is None else contiguous(_column("mask", mask, N, "b"), np.bool_)
+    name = resolve(impl, op="group_advantages", implemented=_IMPLEMENTED, device=device_of(rewards))
+    scales_N = None
     if method == "task_ema":
         if task_ids is None or state is None:
-            raise ValueError("task_ids and state must be given for method 'task_ema', got None")
-        tasks = np.asarray(_plain("task_ids", task_ids, N), dtype=np.int64)
-        if N and tasks.min() < 0:
-            raise ValueError(f"task_ids must be at least 0, got {int(tasks.min())}")
-    resolve(impl, op="group_advantages", implemented=_IMPLEMENTED, device=device_of(rewards))
-    from mixed_r1_kernels.group_advantages import reference
+            raise ValueError("task_ids and state must be given for method task_ema, got None")
+        tasks_N = _column("task_ids", task_ids, N, "iu")
+        scales_N = _task_stds(rewards_NK, weights_K, mask_N, tasks_N, state)
+    if name == "native":
+        index = METHODS.index(method)
+        result = native().group_advantages(rewards_NK, sizes, weights_K, mask_N, index, eps, scales_N)
+    else:
+        from mixed_r1_kernels.group_advantages import reference
 
-    result = reference.group_advantages(values_NK, sizes, weights_K, valid, method, eps, tasks, state)
+        result = reference.group_advantages(rewards_NK, sizes, weights_K, mask_N, method, eps, scales_N)
     return like(result, rewards)
 
 
-def _sizes(group_sizes: int | Sequence[int] | np.ndarray, N: int) -> np.ndarray:
-    if isinstance(group_sizes, (int, np.integer)):
-        if group_sizes < 1 or N % group_sizes:
-            raise ValueError(f"group_sizes must divide the {N} rewards, got {group_sizes}")
-        return np.full(N // int(group_sizes), int(group_sizes), dtype=np.int64)
-    sizes = np.asarray(group_sizes)
-    if (
-        sizes.ndim != 1
-        or (sizes.size and sizes.dtype.kind not in "iu")
-        or (sizes < 1).any()
-        or sizes.sum() != N
-    ):
-        raise ValueError(f"group_sizes must be integers >= 1 that add up to {N}, got {group_sizes!r}")
-    return sizes.astype(np.int64)
+def _task_stds(
+    rewards_NK: np.ndarray, weights_K: np.ndarray, mask_N: Any, tasks_N: np.ndarray, state: TaskEma
+) -> np.ndarray:
+    from mixed_r1_kernels.group_advantages.reference import weighted_total
+
+    total_N = weighted_total(rewards_NK, weights_K, mask_N)
+    valid_N = ~np.isnan(total_N)
+    state.update(total_N[valid_N], tasks_N[valid_N])
+    return contiguous(state.stds(tasks_N), np.float64)
 
 
-def _plain(name: str, value: Any, N: int) -> np.ndarray:
+def _rewards(value: Any) -> np.ndarray:
+    array = to_numpy("rewards", value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"rewards must hold real numbers, got {array.dtype}")
+    if array.ndim not in (1, 2) or 0 in array.shape[1:]:
+        raise ValueError(f"rewards must have shape [N] or [N, K], K at least 1, got {list(array.shape)}")
+    array = contiguous(array, np.float64)
+    return array if array.ndim == 2 else array[:, None]
+
+
+def _sizes(value: int | Sequence[int] | Any, N: int) -> np.ndarray:
+    if isinstance(value, (int, np.integer)):
+        if value < 1 or N % value:
+            raise ValueError(f"group_sizes must be at least 1 and divide the {N} rewards, got {value}")
+        return np.full(N // int(value), int(value), dtype=np.int64)
+    array = to_numpy("group_sizes", value) if is_tensor(value) else np.asarray(value)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(
+            f"group_sizes must be one or a list of integers, got {array.dtype} {list(array.shape)}"
+        )
+    if array.size and (array.min() < 1 or array.max() > N):
+        raise ValueError(f"group_sizes must be in [1, {N}], got {array.min()} to {array.max()}")
+    if array.sum() != N:
+        raise ValueError(f"group_sizes must add up to the {N} rewards, got {array.sum()}")
+    return contiguous(array, np.int64)
+
+
+def _weights(value: Any, K: int) -> np.ndarray:
+    if value is None:
+        return np.ones(K)
+    weights = contiguous(to_numpy("weights", value) if is_tensor(value) else np.asarray(value), np.float64)
+    if weights.shape != (K,) or not (np.abs(weights) <= _LARGEST_WEIGHT).all():
+        raise ValueError(f"weights must be {K} numbers of at most {_LARGEST_WEIGHT:g}, got {value!r}")
+    return weights
+
+
+def _column(name: str, value: Any, N: int, kinds: str) -> np.ndarray:
     array = np.asarray(value) if isinstance(value, (list, tuple)) else to_numpy(name, value)
-    if array.shape != (N,):
-        raise ValueError(f"{name} must have shape [{N}], got {list(array.shape)}")
+    if array.shape != (N,) or (N and array.dtype.kind not in kinds):
+        rule = "booleans" if kinds == "b" else "integers"
+        raise ValueError(f"{name} must be [{N}] {rule}, got {array.dtype} {list(array.shape)}")
     return array
