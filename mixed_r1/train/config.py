@@ -14,6 +14,8 @@ from mixed_r1.train.rollout import SamplingParams
 
 __all__ = ["TrainConfig"]
 
+LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
 
 class TrainConfig(Config):
     """Settings of ``mixed_r1.train.train``. Paths are relative to the working directory."""
@@ -29,6 +31,15 @@ class TrainConfig(Config):
     system_prompt: str | None = None
     freeze: tuple[Literal["vision", "projector"], ...] = ("vision", "projector")
     gradient_checkpointing: bool = False
+    lora_rank: int = Field(0, ge=0)  # 0: train the weights themselves
+    lora_alpha: float = Field(32.0, gt=0)  # adapters are scaled by lora_alpha / lora_rank
+    lora_targets: tuple[str, ...] = LINEAR_LAYERS  # linear layers of the language model
+
+    # Where it runs
+    engine: Literal["auto", "local", "deepspeed"] = "auto"  # auto: deepspeed where there are several ranks
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    offload: Literal["none", "cpu"] = "none"  # cpu: optimizer state there (ZeRO-3: weights too)
+    rank_timeout: float = Field(600.0, gt=0)  # seconds after which a silent rank ends the run
 
     # How much
     steps: int = Field(100, ge=1)
@@ -38,6 +49,19 @@ class TrainConfig(Config):
     max_tokens_per_pack: int = Field(4096, ge=1)  # inputs of one forward pass, padding counted
     max_prompt_tokens: int = Field(8192, ge=1)  # longer prompts are left out and counted
     mixture: Literal["equal", "proportional"] | dict[str, float] = "proportional"  # or a weight per source
+    order: Literal["random", "difficulty", "curriculum"] = "random"  # of the rows of a source
+    curriculum_spread: float = Field(0.2, gt=0)  # how far around its moment a row may come, 1: a whole epoch
+
+    # Rollouts: by our sampler, a server over HTTP, or vLLM in this process
+    rollout: Literal["hf", "server", "vllm"] = "hf"
+    server_urls: tuple[str, ...] = ()  # of one kind of server, e.g. http://127.0.0.1:8000
+    server_kind: Literal["transformers", "vllm", "vllm_lora", "sglang"] = "vllm"
+    server_model: str | None = None  # the name it serves the model under; default: ``model``
+    server_concurrency: int = Field(64, ge=1)  # requests under way at a time
+    server_timeout: float = Field(600.0, gt=0)  # seconds a request may take
+    server_retries: int = Field(5, ge=0)  # of a request, on the next url, waiting 0.5, 1, 2 ... seconds
+    vllm_memory: float = Field(0.4, gt=0, lt=1)  # share of the GPU's memory for vLLM in this process
+    importance_cap: float = Field(2.0, ge=1)  # largest importance weight of a token another program drew
 
     # Sampling
     max_new_tokens: int = Field(256, ge=1)
@@ -53,9 +77,10 @@ class TrainConfig(Config):
     clip_low: float = Field(0.2, ge=0, lt=1)
     clip_high: float = Field(0.2, ge=0)
     beta: float = Field(0.0, ge=0)  # weight of the KL to the starting model
-    overlong: Literal["score", "mask"] = (
-        "score"  # a completion cut at max_new_tokens: score it, or leave it out
-    )
+    # A completion cut at max_new_tokens: score it, leave it out, or punish those that come near the limit
+    overlong: Literal["score", "mask", "penalty"] = "score"
+    overlong_margin: int = Field(0, ge=0)  # tokens before the limit over which the penalty grows to 1
+    redraw_rounds: int = Field(0, ge=0)  # replace groups of equal rewards by new rows, at most so often
     reward: RewardConfig = RewardConfig()
     reward_weights: dict[str, float] | None = None
 
@@ -76,11 +101,20 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
+        if self.zero_stage == 0 and (self.dtype == "bfloat16" or self.offload == "cpu"):
+            raise ValueError("zero_stage must be at least 1 where dtype is bfloat16 or offload is cpu, got 0")
         if self.completions_per_prompt < 2 and self.advantage != "batch":
             raise ValueError(
                 "completions_per_prompt must be at least 2 (a group of one has no advantage), "
                 f"got {self.completions_per_prompt}"
             )
+        if self.overlong == "penalty" and not 1 <= self.overlong_margin <= self.max_new_tokens:
+            raise ValueError(
+                "overlong_margin must be in [1, max_new_tokens] where overlong is 'penalty', "
+                f"got {self.overlong_margin}"
+            )
+        if self.rollout == "server" and not self.server_urls:
+            raise ValueError("server_urls must name at least one server where rollout is 'server', got none")
         return self
 
     def sampling(self) -> SamplingParams:

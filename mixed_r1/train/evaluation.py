@@ -12,8 +12,8 @@ import numpy as np
 from mixed_r1.models.base import ModelAdapter, Prompt
 from mixed_r1.rewards import MixedReward, RewardBatch
 from mixed_r1.schema import Sample
-from mixed_r1.train.rollout import Completion, SamplingParams
-from mixed_r1.train.sampler import sample_completions
+from mixed_r1.train.rollout import Completion, RolloutEngine, SamplingParams
+from mixed_r1.train.sampler import SamplerRollouts
 
 __all__ = ["Difference", "Evaluation", "as_scored", "evaluate"]
 
@@ -80,9 +80,11 @@ def evaluate(
     completions_per_sample: int = 1,
     seed: int = 0,
     max_rows: int = 256,
+    engine: RolloutEngine | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Answer every row and score it. Greedy where ``params.temperature`` is 0.
+    """Answer every row and score it. Greedy where ``params.temperature`` is 0. ``engine`` answers instead of
+    the adapter's own sampler.
 
     The random numbers depend on ``seed`` and the row's id alone, so two models are compared on the same
     draws.
@@ -91,22 +93,14 @@ def evaluate(
         raise ValueError("samples must hold at least one row, got none")
     greedy = params.temperature == 0
     count = 1 if greedy else completions_per_sample
+    engine = engine or SamplerRollouts(adapter, max_rows=max_rows)
     rows_at_once = max(1, max_rows // count)
     completions: list[tuple[Completion, ...]] = []
     scored: list[Sample] = []
     for start in range(0, len(samples), rows_at_once):
         chunk = samples[start : start + rows_at_once]
         prompts = [adapter.encode(sample) for sample in chunk]
-        drawn = sample_completions(
-            adapter,
-            prompts,
-            [sample.id for sample in chunk],
-            num_completions=count,
-            params=params,
-            seed=seed,
-            step=-1,
-            max_rows=max_rows,
-        )
+        drawn = engine.generate(chunk, prompts, num_completions=count, params=params, seed=seed, step=-1)
         completions.extend(tuple(group) for group in drawn)
         scored.extend(as_scored(sample, prompt) for sample, prompt in zip(chunk, prompts, strict=True))
         if on_progress is not None:

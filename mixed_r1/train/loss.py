@@ -16,6 +16,9 @@ With r_t = exp(logprob_t - old_logprob_t) and A the completion's advantage, per 
                2506.13585).
 
 The KL penalty is k3, exp(d) - d - 1 with d = reference - logprob, weighted like the loss's tokens.
+
+Where another program drew the tokens, its distribution is not quite the policy's. Each token's loss (not its
+KL) is then weighted by min(exp(old_logprob - sampling_logprob), cap): truncated importance sampling.
 """
 
 from __future__ import annotations
@@ -23,10 +26,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["LOSSES", "LossName", "TokenStats", "policy_loss", "token_weights"]
+__all__ = [
+    "LOSSES",
+    "LossName",
+    "TokenStats",
+    "importance_weights",
+    "overlong_penalty",
+    "policy_loss",
+    "token_weights",
+]
 
 LossName = Literal["grpo", "dapo", "dr_grpo", "gspo", "cispo"]
 LOSSES: tuple[LossName, ...] = get_args(LossName)
@@ -40,6 +52,7 @@ class TokenStats:
     clipped: Tensor  # tokens where clipping stopped the gradient
     kl: Tensor  # k3 against the reference, 0 where there is none
     old_kl: Tensor  # k3 against the sampling policy: how far the update has moved
+    importance: Tensor  # importance weights, 1 each where there are none
 
 
 def token_weights(
@@ -61,6 +74,18 @@ def token_weights(
     raise ValueError(f"kind must be one of {LOSSES}, got {kind!r}")
 
 
+def importance_weights(old_logprobs: Tensor, sampling_logprobs: Tensor, *, cap: float) -> Tensor:
+    """min(exp(old - sampling), cap) [N], without gradient: how much likelier the policy was to draw a token
+    than the program that drew it. ``cap`` bounds the variance at the price of a bias."""
+    return (old_logprobs - sampling_logprobs).exp().clamp(max=cap).detach()
+
+
+def overlong_penalty(lengths: np.ndarray, *, max_new_tokens: int, margin: int) -> np.ndarray:
+    """What is added to a completion's reward: 0 up to ``max_new_tokens - margin`` tokens, then falling
+    linearly to -1 at ``max_new_tokens`` (DAPO, arXiv 2503.14476, section 3.4). [N] float64."""
+    return np.clip((max_new_tokens - margin - lengths) / margin, -1.0, 0.0)
+
+
 def policy_loss(
     logprobs: Tensor,
     old_logprobs: Tensor,
@@ -73,6 +98,7 @@ def policy_loss(
     clip_high: float = 0.2,
     beta: float = 0.0,
     reference_logprobs: Tensor | None = None,
+    importance: Tensor | None = None,
 ) -> tuple[Tensor, TokenStats]:
     """The pack's share of the batch's loss, a float32 scalar with gradient to ``logprobs``, and its
     statistics.
@@ -82,6 +108,7 @@ def policy_loss(
             beta > 0.
         advantages, weights: [K]; ``weights`` from ``token_weights``.
         rows: [N] int64 into K. All tokens of a completion are in one pack.
+        importance: [N] from ``importance_weights``, where another program drew the tokens.
     """
     log_ratio = logprobs - old_logprobs
     advantage, weight = advantages[rows].float(), weights[rows]
@@ -97,6 +124,8 @@ def policy_loss(
         clamped = ratio.clamp(1 - clip_low, 1 + clip_high)
         per_token = -torch.minimum(ratio * advantage, clamped * advantage)
         clipped = clamped * advantage < ratio * advantage
+    if importance is not None:
+        per_token = per_token * importance
     kl = torch.zeros_like(logprobs)
     if beta > 0:
         if reference_logprobs is None:
@@ -109,6 +138,7 @@ def policy_loss(
             clipped=clipped.float().sum(),
             kl=kl.detach().sum(),
             old_kl=_k3(old_logprobs - logprobs.detach()).sum(),
+            importance=(torch.ones_like(logprobs) if importance is None else importance).sum(),
         )
     return (weight * per_token).sum(), stats
 

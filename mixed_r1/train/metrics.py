@@ -59,13 +59,15 @@ def reward_metrics(batch: RewardBatch, samples: Sequence[Sample]) -> dict[str, f
     total = np.asarray(batch.total)
     metrics: dict[str, float] = {
         "reward/mean": _mean(total[scored]),
-        "reward/std": float(total[scored].std(ddof=1)) if scored.sum() > 1 else 0.0,
+        "reward/std": _std(total[scored]),
         "reward/masked": float((~scored).sum()),
     }
     for kind in ("task", "source"):
         labels = np.array([getattr(sample, kind) for sample in samples])
         for label in sorted(set(labels.tolist())):
-            metrics[f"reward/{kind}/{label}"] = _mean(total[scored & (labels == label)])
+            chosen = total[scored & (labels == label)]
+            metrics[f"reward/{kind}/{label}"] = _mean(chosen)
+            metrics[f"reward_std/{kind}/{label}"] = _std(chosen)
     metrics |= {f"reward/column/{name}": mean for name, mean in batch.means().items()}
     metrics |= {f"reward/share/{name}": share for name, share in batch.shares().items()}
     for name, counts in batch.reason_counts().items():
@@ -73,16 +75,15 @@ def reward_metrics(batch: RewardBatch, samples: Sequence[Sample]) -> dict[str, f
     return metrics
 
 
-def rollout_metrics(groups: Sequence[Group], rewards_GN: np.ndarray) -> dict[str, float]:
-    """Lengths, how many completions were cut, and how many groups teach nothing (all rewards equal)."""
+def rollout_metrics(groups: Sequence[Group], flat: np.ndarray) -> dict[str, float]:
+    """Lengths, how many completions were cut, and the share of groups that teach nothing (``flat``)."""
     lengths = np.array([len(c) for group in groups for c in group.completions])
     stopped = np.array([c.stopped for group in groups for c in group.completions])
-    spread = np.nanmax(rewards_GN, axis=1) - np.nanmin(rewards_GN, axis=1) if rewards_GN.size else np.zeros(0)
     return {
         "length/mean": float(lengths.mean()),
         "length/max": int(lengths.max()),
         "length/cut": float(1 - stopped.mean()),
-        "zero_variance": float((~(spread > 1e-12)).mean()),
+        "zero_variance": float(flat.mean()),
     }
 
 
@@ -128,3 +129,7 @@ def _nullable(values: np.ndarray) -> list[float | None]:
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else math.nan
+
+
+def _std(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) if values.size > 1 else 0.0

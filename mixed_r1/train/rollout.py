@@ -1,15 +1,22 @@
-"""What a rollout is: G completions of one prompt with the log-probs they were drawn with."""
+"""What a rollout is, G completions of one prompt with the log-probs they were drawn with, and who draws it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
 from mixed_r1.models.base import Prompt
 from mixed_r1.schema import Sample
 
-__all__ = ["Completion", "Group", "SamplingParams"]
+__all__ = ["Completion", "Group", "RolloutEngine", "RolloutError", "SamplingParams"]
+
+
+class RolloutError(RuntimeError):
+    """Completions could not be had; the message names where, for which row, and why."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,11 @@ class Completion:
     """One sampled answer. C tokens, the stop token included where there is one."""
 
     tokens: Tensor  # [C] int64
-    logprobs: Tensor  # [C] float32, of the policy: temperature and banned tokens applied, no truncation
-    sampling_logprobs: (
-        Tensor  # [C] float32, of the distribution drawn from: top-k, top-p and min-p applied as well
-    )
+    # [C] float32, of the policy: temperature and banned tokens applied, no truncation. None where another
+    # program drew the tokens: the training step's first forward pass gives them.
+    logprobs: Tensor | None
+    # [C] float32, of the distribution drawn from: top-k, top-p and min-p applied as well. None: unknown.
+    sampling_logprobs: Tensor | None
     stopped: bool  # ended with a stop token; False: cut at max_new_tokens
     text: str  # decoded, without the stop token
 
@@ -62,3 +70,32 @@ class Group:
     prompt: Prompt
     completions: tuple[Completion, ...]
     image_features: Tensor | None = None  # [image tokens, d] where the rollout's can serve the training step
+
+
+class RolloutEngine(Protocol):
+    """Who samples: our own sampler, a server, vLLM in this process."""
+
+    def push(self, version: int, save: Callable[[Path], None]) -> None:
+        """Sample from the weights of now on. ``save(directory)`` writes them; ``version`` counts the steps
+        they have seen, so a version pushed twice is sent once."""
+        ...
+
+    def generate(
+        self,
+        samples: Sequence[Sample],
+        prompts: Sequence[Prompt],
+        *,
+        num_completions: int,
+        params: SamplingParams,
+        seed: int,
+        step: int,
+        image_features: Sequence[Tensor | None] | None = None,
+    ) -> list[list[Completion]]:
+        """``num_completions`` completions of each prompt, in the order of ``prompts``.
+
+        Raises:
+            RolloutError: a completion could not be had; none is returned then.
+        """
+        ...
+
+    def close(self) -> None: ...

@@ -11,8 +11,9 @@ Shapes: B prompts, G completions each, R = B * G rows, P longest prompt, L cache
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,9 +21,46 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from mixed_r1.models.base import ModelAdapter, Prompt
+from mixed_r1.schema import Sample
 from mixed_r1.train.rollout import Completion, SamplingParams
 
-__all__ = ["random_stream", "sample_completions"]
+__all__ = ["SamplerRollouts", "random_stream", "sample_completions"]
+
+
+class SamplerRollouts:
+    """The rollout engine of one process: samples from the adapter itself, so nothing is ever pushed."""
+
+    def __init__(self, adapter: ModelAdapter, *, max_rows: int = 256) -> None:
+        self.adapter, self.max_rows = adapter, max_rows
+
+    def push(self, version: int, save: Callable[[Path], None]) -> None:
+        pass
+
+    def generate(
+        self,
+        samples: Sequence[Sample],
+        prompts: Sequence[Prompt],
+        *,
+        num_completions: int,
+        params: SamplingParams,
+        seed: int,
+        step: int,
+        image_features: Sequence[Tensor | None] | None = None,
+    ) -> list[list[Completion]]:
+        return sample_completions(
+            self.adapter,
+            prompts,
+            [sample.id for sample in samples],
+            num_completions=num_completions,
+            params=params,
+            seed=seed,
+            step=step,
+            image_features=image_features,
+            max_rows=self.max_rows,
+        )
+
+    def close(self) -> None:
+        pass
 
 
 @torch.no_grad()

@@ -3,8 +3,8 @@ update.
 
 Deviations from the textbook: a group is one packed sequence; groups without a difference in reward are left
 out of the forward pass (their gradient is zero) but counted in the normaliser; the ratio is taken against the
-sampler's own log-probs, so there is no separate old-policy pass; banned tokens are out of the softmax when
-sampling and training.
+sampler's own log-probs, or those of the first update's forward pass where another program sampled: there is no
+separate old-policy pass; banned tokens are out of the softmax when sampling and training.
 """
 
 from __future__ import annotations
@@ -25,22 +25,21 @@ from safetensors.torch import load_file, save_file
 
 from mixed_r1.data import load_samples
 from mixed_r1.data.mixture import MixtureSampler
-from mixed_r1.images import ImageError
-from mixed_r1.models import ModelAdapter, Prompt, load_adapter
-from mixed_r1.rewards import MixedReward, RewardBatch
-from mixed_r1.schema import TASKS, Sample
+from mixed_r1.models import ModelAdapter, load_adapter
+from mixed_r1.rewards import MixedReward
 from mixed_r1.train.checkpoint import save_checkpoint
+from mixed_r1.train.collect import Collector, open_rollouts
 from mixed_r1.train.config import TrainConfig
 from mixed_r1.train.engine import LocalEngine
-from mixed_r1.train.evaluation import Evaluation, as_scored, evaluate
-from mixed_r1.train.loss import TokenStats, policy_loss, token_weights
+from mixed_r1.train.evaluation import Evaluation, evaluate
+from mixed_r1.train.loss import TokenStats, importance_weights, policy_loss, token_weights
 from mixed_r1.train.metrics import JsonLines, reward_metrics, rollout_metrics, write_completions
 from mixed_r1.train.packing import Pack, PackItem, pack_groups
 from mixed_r1.train.policy import completion_logprobs, packing_layout
-from mixed_r1.train.rollout import Group
-from mixed_r1.train.sampler import sample_completions
+from mixed_r1.train.rollout import Group, RolloutError
+from mixed_r1.train.scoring import Scored, Scorer
 from mixed_r1.train.session import Clock, on_sigterm, open_run, progress_display
-from mixed_r1_kernels import EmbeddingTable, TaskEma, group_advantages
+from mixed_r1_kernels import EmbeddingTable
 
 __all__ = ["Trainer", "make_reward", "train"]
 
@@ -95,8 +94,12 @@ class Trainer:
         self.validation = load_samples(config.validation)[: config.eval_samples] if config.validation else []
         self.reward = make_reward(config, self.adapter)
         self.mixture = MixtureSampler(self.samples, weights=config.mixture, seed=config.seed)
-        self.task_ema = TaskEma()
-        self.engine = LocalEngine(self.adapter.model, config)
+        self.rollouts = open_rollouts(config, self.adapter)
+        self.collector = Collector(
+            config, self.adapter, self.samples, self.mixture, self.rollouts, self.console
+        )
+        self.scorer = Scorer(config, self.reward)
+        self.engine = LocalEngine(self.adapter, config)
         self.step = 0
         self.before: dict[str, Evaluation] = {}
         offsets: dict[str, int] = {}
@@ -113,7 +116,7 @@ class Trainer:
                 self.before = self._evaluate(progress, "before")
             bar = progress.add_task("train", total=config.steps, completed=self.step, note="")
             while self.step < config.steps and not self.stopping:
-                record = self._step()
+                record = self._step_or_save()
                 self.metrics.write(record)
                 progress.update(bar, completed=self.step, note=_note(record))
                 last = self.step == config.steps
@@ -130,33 +133,56 @@ class Trainer:
         """Finish the step under way, write a checkpoint and leave."""
         self.stopping = True
 
+    def _step_or_save(self) -> dict[str, Any]:
+        """A step. Where no rollout can be had, a checkpoint of what was before it: nothing is lost."""
+        cursor = self.mixture.state_dict()
+        try:
+            return self._step()
+        except RolloutError:
+            self.step -= 1
+            self.mixture.load_state_dict(cursor)
+            self._save()
+            raise
+
     def _step(self) -> dict[str, Any]:
         """One rollout of ``prompts_per_step`` groups and the updates on it."""
         clock, config = Clock(), self.config
         self.step += 1
         with clock.measure("rollout"):
-            groups, skipped = self._rollout()
-        G = config.completions_per_prompt
-        samples = [group.sample for group in groups for _ in range(G)]
+            self.rollouts.push(self.step - 1, self._save_model)
+            groups, skipped = self.collector.next(self.step, config.prompts_per_step)
         with clock.measure("reward"):
-            batch = self.reward([c.text for group in groups for c in group.completions], samples)
-            mask = np.asarray(batch.mask) & self._not_overlong(groups)
-            advantages = self._advantages(batch, mask, samples)
+            scored = self.scorer.score(groups)
+        redrawn = 0
+        for _ in range(config.redraw_rounds):
+            flat = self.scorer.flat(scored)
+            if not flat.any():
+                break
+            with clock.measure("rollout"):
+                fresh, more = self.collector.next(self.step, int(flat.sum()))
+            with clock.measure("reward"):
+                kept = [group for group, is_flat in zip(scored.groups, flat, strict=True) if not is_flat]
+                scored = self.scorer.score([*kept, *fresh])
+            redrawn, skipped = redrawn + len(fresh), skipped + more
+        batch, mask = scored.batch, scored.mask
+        advantages = self.scorer.advantages(scored)
         with clock.measure("train"):
-            update = self._update(groups, advantages, mask)
+            update = self._update(scored, advantages)
         if _due(self.step, config.completions_every) or self.step in (1, config.steps):
             path = config.out / "completions" / f"step-{self.step:06d}.parquet"
             shown = np.where(mask, advantages, np.nan)
-            write_completions(path, self.step, groups, batch, shown, self.adapter.tokenizer.decode)
-        tokens = sum(len(c) for group in groups for c in group.completions)
+            write_completions(path, self.step, scored.groups, batch, shown, self.adapter.tokenizer.decode)
+        tokens = sum(len(c) for c in scored.completions)
         seconds = clock.rollout + clock.reward + clock.train
         return {
             "step": self.step,
             "time": time.time(),
-            **reward_metrics(batch, samples),
-            **rollout_metrics(groups, np.where(mask, batch.total, np.nan).reshape(-1, G)),
+            **reward_metrics(batch, scored.samples),
+            **rollout_metrics(scored.groups, self.scorer.flat(scored)),
+            "length/penalty": float(scored.penalty.mean()),
             **update,
             "skipped": skipped,
+            "redrawn": redrawn,
             "lr": self.engine.lr,
             "tokens_per_second": tokens / seconds,
             "time/rollout": clock.rollout,
@@ -165,82 +191,13 @@ class Trainer:
             "memory_mb": self._memory_mb(),
         }
 
-    def _rollout(self) -> tuple[list[Group], int]:
-        """Encode the next rows and sample a group for each; rows that cannot be encoded are logged and
-        replaced."""
-        config, adapter = self.config, self.adapter
-        samples: list[Sample] = []
-        prompts: list[Prompt] = []
-        skipped = 0
-        while len(samples) < config.prompts_per_step:
-            for index in self.mixture.next(config.prompts_per_step - len(samples)):
-                sample = self.samples[index]
-                try:
-                    prompt = adapter.encode(sample)
-                    if len(prompt) > config.max_prompt_tokens:
-                        raise ValueError(
-                            f"prompt must have at most {config.max_prompt_tokens} tokens, got {len(prompt)}"
-                        )
-                except (ImageError, ValueError) as error:
-                    skipped += 1
-                    self.console.print(f"row {sample.id} skipped: {error}", style="yellow", markup=False)
-                    if skipped > max(len(self.samples), config.prompts_per_step):
-                        raise ValueError(
-                            f"data must hold rows that can be encoded, got {skipped} bad ones in a row"
-                        ) from None
-                    continue
-                samples.append(as_scored(sample, prompt))
-                prompts.append(prompt)
-        features = self._image_features(prompts)
-        drawn = sample_completions(
-            adapter,
-            prompts,
-            [sample.id for sample in samples],
-            num_completions=config.completions_per_prompt,
-            params=config.sampling(),
-            seed=config.seed,
-            step=self.step,
-            image_features=features,
-            max_rows=config.max_rollout_rows,
-        )
-        reusable = {"vision", "projector"} <= set(config.freeze)
-        groups = [
-            Group(sample, prompt, tuple(completions), feature if reusable else None)
-            for sample, prompt, completions, feature in zip(samples, prompts, drawn, features, strict=True)
-        ]
-        return groups, skipped
-
-    @torch.no_grad()
-    def _image_features(self, prompts: Sequence[Prompt]) -> list[torch.Tensor | None]:
-        """One pass of the vision tower for all prompts, cut into each prompt's share."""
-        features = self.adapter.image_features(prompts)
-        if features is None:
-            return [None] * len(prompts)
-        shares = iter(torch.split(features, [p.num_image_tokens for p in prompts if p.num_image_tokens]))
-        return [next(shares) if p.num_image_tokens else None for p in prompts]
-
-    def _advantages(self, batch: RewardBatch, mask: np.ndarray, samples: Sequence[Sample]) -> np.ndarray:
-        method = self.config.advantage
-        return group_advantages(
-            batch.values if method == "gdpo" else batch.total,
-            self.config.completions_per_prompt,
-            weights=self.reward.column_weights() if method == "gdpo" else None,
-            method=method,
-            mask=mask,
-            task_ids=np.array([TASKS.index(sample.task) for sample in samples])
-            if method == "task_ema"
-            else None,
-            state=self.task_ema if method == "task_ema" else None,
-        )
-
-    def _update(self, groups: Sequence[Group], advantages: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    def _update(self, scored: Scored, advantages: np.ndarray) -> dict[str, float]:
         """Forward, backward and optimizer step over the packs of this rollout, ``updates_per_rollout``
         times."""
-        config = self.config
-        completions = [c for group in groups for c in group.completions]
+        config, completions, mask = self.config, scored.completions, scored.mask
         lengths = torch.tensor([len(c) for c in completions])
         counted = torch.from_numpy(mask)
-        totals = self.engine.sum(torch.stack([counted.sum(), lengths[counted].sum()]))
+        totals = torch.stack([counted.sum(), lengths[counted].sum()])
         weights = token_weights(
             config.loss,
             lengths,
@@ -249,13 +206,18 @@ class Trainer:
             max_new_tokens=config.max_new_tokens,
         ).to(self.device)
         wanted = mask & ((advantages != 0) | (config.beta > 0))
-        packs = self._packs(groups, wanted)
-        old_logprobs = [c.logprobs for c in completions]
+        packs = self._packs(scored.groups, wanted)
+        old = {i: c.logprobs for i, c in enumerate(completions) if c.logprobs is not None}
+        sampling = {
+            i: c.sampling_logprobs
+            for i, c in enumerate(completions)
+            if i not in old and c.sampling_logprobs is not None
+        }
         advantages_K = torch.from_numpy(advantages).float().to(self.device)
         losses, stats, entropy, norms = 0.0, [], 0.0, []
         for _ in range(config.updates_per_rollout):
             for pack in packs:
-                loss, pack_stats, pack_entropy = self._pack_loss(pack, old_logprobs, advantages_K, weights)
+                loss, pack_stats, pack_entropy = self._pack_loss(pack, old, sampling, advantages_K, weights)
                 self.engine.backward(loss)
                 losses += float(loss.detach())
                 stats.append(pack_stats)
@@ -269,6 +231,7 @@ class Trainer:
             "clip_fraction": sum(float(s.clipped) for s in stats) / tokens,
             "kl": sum(float(s.kl) for s in stats) / tokens,
             "old_kl": sum(float(s.old_kl) for s in stats) / tokens,
+            "importance": sum(float(s.importance) for s in stats) / tokens,
             "entropy": entropy / tokens,
             "packs": len(packs),
         }
@@ -290,18 +253,26 @@ class Trainer:
     def _pack_loss(
         self,
         pack: Pack,
-        old_logprobs: Sequence[torch.Tensor],
+        old_logprobs: dict[int, torch.Tensor],
+        sampling_logprobs: dict[int, torch.Tensor],
         advantages: torch.Tensor,
         weights: torch.Tensor,
     ) -> tuple[torch.Tensor, TokenStats, torch.Tensor]:
+        """``old_logprobs`` that are missing (another program sampled) are filled in: before the first update,
+        the policy is the old one."""
         config = self.config
-        logprobs, entropies = completion_logprobs(self.adapter, pack, temperature=config.temperature)
+        logprobs, entropies = self.engine.logprobs(pack)
         reference = None
         if self.reference is not None:
             with torch.no_grad():
                 reference, _ = completion_logprobs(self.reference, pack, temperature=config.temperature)
         indices = [index for item in pack.items for index in item.indices]
+        lengths = [tokens.numel() for item in pack.items for tokens in item.completions]
+        for index, part in zip(indices, logprobs.detach().split(lengths), strict=True):
+            old_logprobs.setdefault(index, part)
+            sampling_logprobs.setdefault(index, old_logprobs[index])
         old = torch.cat([old_logprobs[index] for index in indices]).to(self.device)
+        sampling = torch.cat([sampling_logprobs[index] for index in indices]).to(self.device)
         loss, stats = policy_loss(
             logprobs,
             old,
@@ -313,16 +284,13 @@ class Trainer:
             clip_high=config.clip_high,
             beta=config.beta,
             reference_logprobs=reference,
+            importance=importance_weights(old, sampling, cap=config.importance_cap),
         )
         return loss, stats, entropies.sum()
 
-    def _not_overlong(self, groups: Sequence[Group]) -> np.ndarray:
-        if self.config.overlong == "score":
-            return np.ones(sum(len(group.completions) for group in groups), dtype=bool)
-        return np.array([c.stopped for group in groups for c in group.completions])
-
     def _evaluate(self, progress: Progress, label: str) -> dict[str, Evaluation]:
         """Greedy and sampled reward on the validation rows, written to evaluation.jsonl."""
+        self.rollouts.push(self.step, self._save_model)
         results: dict[str, Evaluation] = {}
         bar = progress.add_task(f"evaluate {label}", total=2 * len(self.validation), note="")
         for params in (self.config.greedy(), self.config.sampling()):
@@ -333,7 +301,7 @@ class Trainer:
                 params=params,
                 completions_per_sample=self.config.eval_completions,
                 seed=self.config.seed,
-                max_rows=self.config.max_rollout_rows,
+                engine=self.rollouts,
                 on_progress=lambda n: progress.advance(bar, n),
             )
             for record in result.records():
@@ -361,15 +329,18 @@ class Trainer:
         if self.config.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
 
+    def _save_model(self, directory: Path) -> None:
+        self.adapter.save(str(directory))
+
     def _save(self) -> None:
         def write(directory: Path) -> None:
-            self.adapter.save(str(directory))
+            self._save_model(directory)
             self.engine.save(directory)
             save_file({"cpu": torch.get_rng_state()}, directory / "rng.safetensors")
             state = {
                 "step": self.step,
                 "mixture": self.mixture.state_dict(),
-                "task_ema": self.task_ema.state_dict(),
+                "task_ema": self.scorer.task_ema.state_dict(),
                 "offsets": {"metrics": self.metrics.offset, "evaluation": self.evaluations.offset},
             }
             (directory / "trainer.json").write_text(json.dumps(state))
@@ -380,7 +351,7 @@ class Trainer:
         state = json.loads((checkpoint / "trainer.json").read_text())
         self.step = state["step"]
         self.mixture.load_state_dict(state["mixture"])
-        self.task_ema.load_state_dict(state["task_ema"])
+        self.scorer.task_ema.load_state_dict(state["task_ema"])
         self.engine.load(checkpoint)
         torch.set_rng_state(load_file(checkpoint / "rng.safetensors")["cpu"])
         return state["offsets"]

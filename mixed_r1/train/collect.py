@@ -1,0 +1,105 @@
+"""Rows to groups: draw rows, encode them, sample completions of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from mixed_r1.data.mixture import MixtureSampler
+from mixed_r1.images import ImageError
+from mixed_r1.models.base import ModelAdapter, Prompt
+from mixed_r1.schema import Sample
+from mixed_r1.train.config import TrainConfig
+from mixed_r1.train.evaluation import as_scored
+from mixed_r1.train.rollout import Group, RolloutEngine
+from mixed_r1.train.sampler import SamplerRollouts
+
+__all__ = ["Collector", "open_rollouts"]
+
+
+def open_rollouts(config: TrainConfig, adapter: ModelAdapter) -> RolloutEngine:
+    """The engine that ``config.rollout`` names."""
+    if config.rollout == "server":
+        from mixed_r1.train.server import ServerRollouts
+
+        return ServerRollouts(adapter, config)
+    if config.rollout == "vllm":
+        from mixed_r1.train.vllm_engine import VLLMRollouts
+
+        return VLLMRollouts(adapter, config)
+    return SamplerRollouts(adapter, max_rows=config.max_rollout_rows)
+
+
+class Collector:
+    """Draws rows from ``mixture`` and has ``engine`` complete them."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        adapter: ModelAdapter,
+        samples: Sequence[Sample],
+        mixture: MixtureSampler,
+        engine: RolloutEngine,
+        console: Console,
+    ) -> None:
+        self.config, self.adapter, self.samples = config, adapter, samples
+        self.mixture, self.engine, self.console = mixture, engine, console
+
+    def next(self, step: int, count: int) -> tuple[list[Group], int]:
+        """A group for each of the next ``count`` rows. Rows that cannot be encoded are logged and replaced;
+        the second value says how many."""
+        config = self.config
+        samples, prompts, skipped = self._encoded(count)
+        reusable = {"vision", "projector"} <= set(config.freeze)
+        wanted = reusable or config.rollout == "hf"
+        features = self._image_features(prompts) if wanted else [None] * len(prompts)
+        drawn = self.engine.generate(
+            samples,
+            prompts,
+            num_completions=config.completions_per_prompt,
+            params=config.sampling(),
+            seed=config.seed,
+            step=step,
+            image_features=features,
+        )
+        groups = [
+            Group(sample, prompt, tuple(completions), feature if reusable else None)
+            for sample, prompt, completions, feature in zip(samples, prompts, drawn, features, strict=True)
+        ]
+        return groups, skipped
+
+    def _encoded(self, count: int) -> tuple[list[Sample], list[Prompt], int]:
+        samples: list[Sample] = []
+        prompts: list[Prompt] = []
+        skipped = 0
+        while len(samples) < count:
+            for index in self.mixture.next(count - len(samples)):
+                sample = self.samples[index]
+                try:
+                    prompt = self.adapter.encode(sample)
+                    if len(prompt) > self.config.max_prompt_tokens:
+                        limit = self.config.max_prompt_tokens
+                        raise ValueError(f"prompt must have at most {limit} tokens, got {len(prompt)}")
+                except (ImageError, ValueError) as error:
+                    skipped += 1
+                    self.console.print(f"row {sample.id} skipped: {error}", style="yellow", markup=False)
+                    if skipped > max(len(self.samples), self.config.prompts_per_step):
+                        raise ValueError(
+                            f"data must hold rows that can be encoded, got {skipped} bad ones in a row"
+                        ) from None
+                    continue
+                samples.append(as_scored(sample, prompt))
+                prompts.append(prompt)
+        return samples, prompts, skipped
+
+    @torch.no_grad()
+    def _image_features(self, prompts: Sequence[Prompt]) -> list[Tensor | None]:
+        """One pass of the vision tower for all prompts, cut into each prompt's share."""
+        features = self.adapter.image_features(prompts)
+        if features is None:
+            return [None] * len(prompts)
+        shares = iter(torch.split(features, [p.num_image_tokens for p in prompts if p.num_image_tokens]))
+        return [next(shares) if p.num_image_tokens else None for p in prompts]
