@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from mixed_r1.images import MAX_PIXELS, ImageError, open_image
 from mixed_r1.schema import Box, Sample
 
-__all__ = ["Problem", "check_images", "parse_row"]
+__all__ = ["Problem", "box_problems", "check_images", "parse_row"]
 
 
 class Problem(NamedTuple):
@@ -62,8 +63,12 @@ def check_images(sample: Sample, *, max_pixels: int = MAX_PIXELS) -> list[Proble
             sizes.append(open_image(source, max_pixels=max_pixels).size)
         except ImageError as error:
             problems.append(Problem(f"images.{number}", str(error)))
-    if problems:
-        return problems
+    return problems or box_problems(sample, sizes)
+
+
+def box_problems(sample: Sample, sizes: Sequence[tuple[int, int]]) -> list[Problem]:
+    """Compare ``image_size`` and the boxes of ``sample`` with the (width, height) of its images."""
+    problems = []
     if len(sizes) == 1 and sample.image_size is not None and tuple(sample.image_size) != sizes[0]:
         problems.append(Problem("image_size", f"must be the image's {sizes[0]}, got {sample.image_size}"))
     elif sample.task == "grounding":

@@ -16,59 +16,67 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mixed_r1.data.loaders import save_samples
-from mixed_r1.data.mini_material import BACKGROUNDS, CATEGORIES, SPLITS, Material, Table, load_material
+from mixed_r1.data.engine import build
+from mixed_r1.data.mini_material import BACKGROUNDS, CATEGORIES, SPLITS, Material, Table
 from mixed_r1.data.mini_render import COLORS, bars_image, digit_card, draw_frame, paste_card, photo_crop
+from mixed_r1.data.recipe import Recipe, SourceSpec
 from mixed_r1.data.storage import image_payload
 from mixed_r1.schema import LETTERS, Sample
 
-__all__ = ["build_mini", "corpus", "mini_samples", "sft_target"]
+__all__ = ["MINI_RECIPE", "build_mini", "corpus", "mini_row", "mini_plan", "sft_target"]
 
 _SPLIT_SHARE = {"train": 0.8, "validation": 0.05, "test": 0.15}
 _Fields = dict[str, Any]
+
+MINI_RECIPE = Path(__file__).parent / "recipes" / "mini.yaml"
 
 
 def build_mini(
     out_dir: str | os.PathLike[str], *, seed: int = 0, size: int = 5000, image_size: int = 48
 ) -> dict[str, Path]:
-    """Write ``{train,validation,test}.jsonl`` and ``images/`` to ``out_dir``; returns split -> file.
+    """Build the recipe ``mini.yaml`` into ``out_dir``; returns split -> its JSONL file.
 
-    ``size`` is the number of rows of all splits together (80%, 5%, 15%); equal arguments give equal bytes.
+    ``size`` is the number of rows of all splits together (80% train, 5% validation, 15% test). Equal
+    arguments give equal bytes; an ``out_dir`` that already holds them is left as it is.
+
+    Raises:
+        ValueError: an ``image_size`` that is not a multiple of 3, or below 12.
+        BuildError: ``out_dir`` holds other files, or is being built.
     """
-    material = load_material(seed)
-    paths = {}
-    for split in SPLITS:
-        rows = mini_samples(
-            material[split],
-            split=split,
-            seed=seed,
-            rows=round(size * _SPLIT_SHARE[split]),
-            image_size=image_size,
-        )
-        paths[split] = Path(out_dir) / f"{split}.jsonl"
-        save_samples(rows, paths[split])
-    return paths
-
-
-def mini_samples(
-    material: Material, *, split: str, seed: int, rows: int, image_size: int = 48
-) -> Iterator[Sample]:
-    """``rows`` samples of one split in a seeded order, kinds mixed by their shares."""
     if image_size < 12 or image_size % 3:
         raise ValueError(f"image_size must be a multiple of 3, at least 12, got {image_size}")
-    split_number = SPLITS.index(split)
+    recipe = Recipe.read(MINI_RECIPE)
+    source = SourceSpec(
+        name="mini", kind="mini", options={"seed": seed, "size": size, "image_size": image_size}
+    )
+    result = build(recipe.model_copy(update={"seed": seed, "sources": (source,)}), out_dir, keep_work=False)
+    return {split: result.out / f"{split}.jsonl" for split in SPLITS if split in result.rows}
+
+
+def mini_plan(split: str, *, seed: int, size: int) -> list[tuple[str, int]]:
+    """(kind, number) of every row of one split in a seeded order, kinds mixed by their shares."""
+    rows = round(size * _SPLIT_SHARE[split])
     counts = _apportion(rows, [share for share, _ in _KINDS.values()])
     plan = [(kind, i) for kind, count in zip(_KINDS, counts, strict=True) for i in range(count)]
-    for k in np.random.default_rng([seed, split_number]).permutation(len(plan)):
-        kind, i = plan[k]
-        rng = np.random.default_rng([seed, split_number, list(_KINDS).index(kind), i])
-        fields = _KINDS[kind][1](material, rng, image_size)
-        metadata = {"kind": kind, "think": fields.pop("think"), "origins": fields.pop("origins", [])}
-        image = fields.pop("image", None)
-        if image is not None:
-            fields["images"] = (image_payload(image),)
-            fields["image_size"] = image.size
-        yield Sample(id=f"mini-{split}-{kind}-{i:05d}", metadata=metadata, **fields)
+    return [plan[k] for k in np.random.default_rng([seed, SPLITS.index(split)]).permutation(len(plan))]
+
+
+def mini_row(
+    material: Material, kind: str, number: int, *, split: str, seed: int, image_size: int
+) -> _Fields:
+    """The fields of one row."""
+    rng = np.random.default_rng([seed, SPLITS.index(split), list(_KINDS).index(kind), number])
+    fields = _KINDS[kind][1](material, rng, image_size)
+    fields["metadata"] = {
+        "kind": kind,
+        "split": split,
+        "think": fields.pop("think"),
+        "origins": fields.pop("origins"),
+    }
+    image = fields.pop("image", None)
+    if image is not None:
+        fields["images"] = [image_payload(image)]
+    return {"id": f"{split}-{kind}-{number:05d}", **fields}
 
 
 def sft_target(sample: Sample) -> str:

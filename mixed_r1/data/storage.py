@@ -15,7 +15,9 @@ from PIL import Image
 from mixed_r1.images import ImageError
 from mixed_r1.schema import Sample
 
-__all__ = ["atomic_path", "image_name", "image_payload", "to_row"]
+__all__ = ["atomic_path", "hash64", "image_name", "image_payload", "to_row"]
+
+MAX_IMAGE_BYTES = 256 * 1024 * 1024
 
 _SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp"}
 
@@ -46,11 +48,20 @@ def image_payload(source: Any) -> bytes:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
     if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
         try:
-            return Path(source).read_bytes()
+            # A device or pipe has no end, and a file of many gigabytes is no image.
+            if not path.is_file() or path.stat().st_size > MAX_IMAGE_BYTES:
+                raise ImageError(f"image {path} must be a file of at most {MAX_IMAGE_BYTES} bytes")
+            return path.read_bytes()
         except OSError as error:
-            raise ImageError(f"image {os.fspath(source)} must be readable, got {error}") from None
+            raise ImageError(f"image {path} must be readable, got {error}") from None
     raise ImageError(f"image must be a path, bytes or a PIL image, got {type(source).__name__}")
+
+
+def hash64(data: bytes) -> int:
+    """64 bits of BLAKE2b: the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
 def image_name(payload: bytes) -> str:

@@ -1,0 +1,146 @@
+"""The data card: one self-contained HTML page with a set's figures and sample rows, gold boxes drawn."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from mixed_r1.data.loaders import iter_samples
+from mixed_r1.data.stats import set_statistics
+from mixed_r1.data.storage import atomic_path, hash64
+from mixed_r1.images import open_image
+from mixed_r1.schema import LETTERS, TASKS, Sample
+
+__all__ = ["CardSample", "card_of_files", "write_card"]
+
+_MAX_SIDE = 320
+_SHOWN_PER_TASK = 6
+
+
+class CardSample(NamedTuple):
+    """A row to show, and its split."""
+
+    split: str
+    sample: Sample
+
+
+def card_of_files(
+    paths: Mapping[str, str | os.PathLike[str]], target: str | os.PathLike[str], *, title: str
+) -> None:
+    """Write the card of files of samples, split -> path (see ``data_files``); streams them twice.
+
+    Raises:
+        DataError or ImageError: a row that cannot be used.
+    """
+    chosen: dict[str, list[tuple[int, str, CardSample]]] = {task: [] for task in TASKS}
+    for split, path in paths.items():
+        for sample in iter_samples(path):
+            heap = chosen[sample.task]
+            entry = (-hash64(sample.id.encode()), sample.id, CardSample(split, sample))
+            if len(heap) < _SHOWN_PER_TASK:
+                heapq.heappush(heap, entry)
+            elif entry[:2] > heap[0][:2]:
+                heapq.heapreplace(heap, entry)
+    shown = [entry[2] for heap in chosen.values() for entry in sorted(heap, reverse=True)]
+    figures = set_statistics(dict(paths))
+    write_card(Path(target), title=title, description="", figures=figures, samples=shown)
+
+
+def write_card(
+    path: Path, *, title: str, description: str, figures: Mapping[str, Any], samples: Iterable[CardSample]
+) -> None:
+    """Write the page; ``figures`` is ``SetStatistics.summary``, with ``dropped`` per stage if known."""
+    loader = FileSystemLoader(Path(__file__).parent)
+    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    text = page.get_template("card.html.j2").render(
+        title=title,
+        description=description,
+        figures=figures,
+        histograms=[_histogram(name, **bins) for name, bins in figures["histograms"].items()],
+        dropped=_dropped(figures.get("dropped", {})),
+        shown=[_shown(item) for item in samples],
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _histogram(name: str, *, edges: Sequence[float], counts: Sequence[int]) -> dict[str, Any]:
+    """Bars of one histogram: label, count and height in percent of the highest."""
+    last = max(i for i, count in enumerate(counts) if count)
+    first = min(i for i, count in enumerate(counts) if count)
+    bars: list[dict[str, Any]] = []
+    for i in range(first, last + 1):
+        upper = f"{edges[i + 1]:g}" if i + 1 < len(edges) else "more"
+        label = f"{edges[i]:g} to under {upper}" if upper != "more" else f"{edges[i]:g} or more"
+        bars.append({"label": label, "count": counts[i], "height": 100 * counts[i] / max(counts)})
+    return {"name": name, "bars": bars, "low": f"{edges[first]:g}", "high": bars[-1]["label"].split()[-1]}
+
+
+def _dropped(dropped: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [
+        {"stage": stage, "reason": reason, "rows": count}
+        for stage, reasons in dropped.items()
+        for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    most = max((row["rows"] for row in rows), default=1)
+    return [row | {"width": 100 * row["rows"] / most} for row in rows]
+
+
+def _shown(item: CardSample) -> dict[str, Any]:
+    sample = item.sample
+    images = [open_image(source) for source in sample.images]
+    boxes = sample.answer if sample.task == "grounding" else ()
+    return {
+        "split": item.split,
+        "id": sample.id,
+        "task": sample.task,
+        "source": sample.source,
+        "question": sample.question or str((sample.messages or ({},))[-1].get("content", "")),
+        "options": [f"{LETTERS[i]}. {text}" for i, text in enumerate(sample.options or ())],
+        "answer": _answer(sample),
+        "difficulty": None if sample.difficulty is None else f"{sample.difficulty:.2f}",
+        # Boxes refer to the row's only image; with several it is not known which.
+        "images": [_picture(image, boxes if len(images) == 1 else (), sample.frame) for image in images],
+    }
+
+
+def _answer(sample: Sample) -> str:
+    if sample.task == "grounding":
+        return "; ".join("[" + ", ".join(f"{v:g}" for v in box) + "]" for box in sample.answer)
+    return ", ".join(sample.answer) if isinstance(sample.answer, tuple) else str(sample.answer)
+
+
+def _picture(image: Image.Image, boxes: Sequence[Sequence[float]], frame: str) -> dict[str, Any]:
+    """The image as a data URL at most 320 pixels long, and its boxes in pixels of the original."""
+    width, height = image.size
+    unit = {"pixels": (1.0, 1.0), "norm1000": (width / 1000, height / 1000), "norm1": (width, height)}[frame]
+    small = image.copy()
+    small.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    stream = io.BytesIO()
+    exact = max(small.size) <= 128
+    small.save(stream, format="PNG" if exact else "JPEG", **({} if exact else {"quality": 82}))
+    data = base64.b64encode(stream.getvalue()).decode()
+    return {
+        "url": f"data:image/{'png' if exact else 'jpeg'};base64,{data}",
+        "width": width,
+        "height": height,
+        "exact": exact,
+        "line": max(width, height) / 160,
+        "boxes": [
+            {
+                "x": x1 * unit[0],
+                "y": y1 * unit[1],
+                "width": (x2 - x1) * unit[0],
+                "height": (y2 - y1) * unit[1],
+            }
+            for x1, y1, x2, y2 in boxes
+        ],
+    }

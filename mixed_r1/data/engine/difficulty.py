@@ -1,0 +1,163 @@
+"""How hard a row is for a model: sample k answers, score them, keep rows inside their task's window.
+
+Every batch of scored rows is appended to a journal and synced before the next one is sampled, so a killed run
+loses at most one batch of answers. The result depends on the answers; it repeats exactly where those do.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mixed_r1.data.engine.table import Drops, FeatureTable
+from mixed_r1.data.engine.workdir import BuildError
+from mixed_r1.data.parquet import iter_rows
+from mixed_r1.data.recipe import Difficulty, Window
+from mixed_r1.data.storage import atomic_path
+from mixed_r1.schema import Sample
+
+__all__ = ["Sampler", "Scorer", "find_too_easy_or_hard", "measure", "read_statistics"]
+
+# (rows, k) -> k answers per row
+Sampler: TypeAlias = "Callable[[Sequence[Sample], int], Sequence[Sequence[str]]]"
+# (completions, the row of each) -> a reward in [0, 1] each, NaN where the row cannot be scored
+Scorer: TypeAlias = "Callable[[list[str], list[Sample]], Sequence[float]]"
+
+STATISTICS = ("pass_rate", "mean", "std", "sum")
+
+
+def measure(
+    table: FeatureTable,
+    alive: np.ndarray,
+    spec: Difficulty,
+    folder: Path,
+    *,
+    sampler: Sampler,
+    scorer: Scorer,
+    progress: Callable[[int, int], None],
+) -> Path:
+    """Sample and score the living rows of the tasks in ``spec.windows``; returns the file of statistics."""
+    result = folder / "statistics.parquet"
+    if result.is_file():
+        return result
+    tasks = np.asarray(table.texts("task"), dtype=object)
+    wanted = np.flatnonzero(alive & np.isin(tasks, list(spec.windows)))
+    journal = folder / "journal.jsonl"
+    rewards = _read_journal(journal)
+    missing = [int(row) for row in wanted if int(row) not in rewards]
+    progress(len(wanted) - len(missing), len(wanted))
+    with journal.open("a", encoding="utf-8") as stream:
+        for rows, samples in _batches(table, missing, spec.rows_per_batch):
+            for row, values in zip(rows, _scored(samples, spec.k, sampler, scorer), strict=True):
+                rewards[row] = values
+                stream.write(json.dumps({"row": row, "rewards": values}) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+            progress(len(rewards), len(wanted))
+    _write_statistics(result, {int(row): rewards[int(row)] for row in wanted}, spec.passing)
+    return result
+
+
+def find_too_easy_or_hard(table: FeatureTable, statistics: Path, spec: Difficulty) -> Drops:
+    """Measured rows outside their task's window, or that could not be scored."""
+    tasks = table.texts("task")
+    windows: dict[str, Window] = {str(task): window for task, window in spec.windows.items()}
+    rows, reasons, details = [], [], []
+    for line in pq.read_table(statistics).to_pylist():
+        window = windows[tasks[line["row"]]]
+        value = line[window.of]
+        if line["num_scored"] == 0:
+            reason, detail = "unscored", "no answer could be scored"
+        elif window.holds(value):
+            continue
+        else:
+            reason, detail = "outside window", f"{window.of} {value:.4g} of {line['num_scored']} answers"
+        rows.append(line["row"])
+        reasons.append(reason)
+        details.append(detail)
+    return Drops(np.asarray(rows, dtype=np.int64), reasons, details)
+
+
+def read_statistics(path: Path) -> dict[int, dict[str, float]]:
+    """Row -> its statistics."""
+    return {line.pop("row"): line for line in pq.read_table(path).to_pylist() if line["num_scored"]}
+
+
+def _read_journal(path: Path) -> dict[int, list[float | None]]:
+    """What is already scored; a torn last line is cut off."""
+    if not path.is_file():
+        return {}
+    rewards = {}
+    good = 0
+    with path.open("rb") as stream:
+        for raw in stream:
+            try:
+                line = json.loads(raw)
+            except ValueError:
+                break
+            if not raw.endswith(b"\n"):
+                break
+            good += len(raw)
+            rewards[line["row"]] = line["rewards"]
+    os.truncate(path, good)
+    return rewards
+
+
+def _batches(table: FeatureTable, rows: Sequence[int], size: int) -> Iterator[tuple[list[int], list[Sample]]]:
+    numbers: list[int] = []
+    samples: list[Sample] = []
+    wanted = np.asarray(rows, dtype=np.int64)
+    for k, stem in enumerate(table.stems):
+        first, last = int(table.starts[k]), int(table.starts[k + 1])
+        here = {int(row) - first for row in wanted[(wanted >= first) & (wanted < last)]}
+        if not here:
+            continue
+        for i, row in enumerate(iter_rows(stem.with_name(stem.name + ".parquet"))):
+            if i in here and isinstance(row, dict):
+                numbers.append(first + i)
+                samples.append(Sample(**row))
+                if len(samples) == size:
+                    yield numbers, samples
+                    numbers, samples = [], []
+    if samples:
+        yield numbers, samples
+
+
+def _scored(samples: list[Sample], k: int, sampler: Sampler, scorer: Scorer) -> list[list[float | None]]:
+    answers = sampler(samples, k)
+    if len(answers) != len(samples) or any(len(group) != k for group in answers):
+        raise BuildError(
+            f"sampler must return {k} answers for each of {len(samples)} rows, got another shape"
+        )
+    completions = [text for group in answers for text in group]
+    rewards = [float(v) for v in scorer(completions, [sample for sample in samples for _ in range(k)])]
+    if len(rewards) != len(completions):
+        raise BuildError(f"scorer must return {len(completions)} rewards, got {len(rewards)}")
+    finite = [value if math.isfinite(value) else None for value in rewards]
+    return [finite[i : i + k] for i in range(0, len(finite), k)]
+
+
+def _write_statistics(path: Path, rewards: dict[int, list[float | None]], passing: float) -> None:
+    lines = []
+    for row, values in sorted(rewards.items()):
+        scored = np.asarray([value for value in values if value is not None], dtype=np.float64)
+        line = {"row": row, "num_scored": len(scored), **dict.fromkeys(STATISTICS, 0.0)}
+        if len(scored):
+            line |= {
+                "pass_rate": float((scored >= passing).mean()),
+                "mean": float(scored.mean()),
+                "std": float(scored.std()),
+                "sum": float(scored.sum()),
+            }
+        lines.append(line)
+    fields = [("row", pa.int64()), ("num_scored", pa.int64()), *((name, pa.float64()) for name in STATISTICS)]
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(lines, schema=pa.schema(fields)), temporary)

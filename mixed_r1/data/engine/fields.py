@@ -1,0 +1,125 @@
+"""From a source's columns to a sample's fields, as a recipe says."""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+import unicodedata
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mixed_r1.data.recipe import SourceSpec
+from mixed_r1.schema import LETTERS
+
+__all__ = ["CONVERTERS", "map_fields", "normalised"]
+
+
+def map_fields(row: Mapping[str, Any], spec: SourceSpec) -> dict[str, Any]:
+    """The fields of a Sample from the columns of ``row``.
+
+    Raises:
+        ValueError: a column that does not exist, or a value that a converter does not take.
+    """
+    fields: dict[str, Any] = dict(row) if not spec.fields else {}
+    for name, column in spec.fields.items():
+        value = _collected(row, name, column)
+        if value is None:
+            continue
+        if name.startswith("metadata."):
+            fields.setdefault("metadata", {})[name.removeprefix("metadata.")] = value
+        else:
+            fields[name] = value
+    for name, steps in spec.convert.items():
+        for step in (steps,) if isinstance(steps, str) else steps:
+            if step not in CONVERTERS:
+                raise ValueError(f"convert.{name} must be one of {', '.join(CONVERTERS)}, got {step!r}")
+            if fields.get(name) is not None:
+                fields[name] = CONVERTERS[step](fields[name])
+    fields.update(spec.constants)
+    return fields
+
+
+def _collected(row: Mapping[str, Any], name: str, column: str | tuple[str, ...]) -> Any:
+    if name == "images":
+        found = [_column(row, part) for part in ((column,) if isinstance(column, str) else column)]
+        images = [
+            item for value in found for item in (value if isinstance(value, (list, tuple)) else [value])
+        ]
+        return [image for image in images if image is not None]
+    if isinstance(column, tuple):
+        return [value for value in (_column(row, part) for part in column) if value not in (None, "")]
+    if "$" in column:
+        try:
+            return string.Template(column).substitute(row)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{name} must use existing columns, got {column!r} ({error})") from None
+    return _column(row, column)
+
+
+def _column(row: Any, path: str) -> Any:
+    value = row
+    for part in path.split("."):
+        try:
+            value = value[int(part)] if isinstance(value, (list, tuple)) else value[part]
+        except (KeyError, IndexError, ValueError, TypeError):
+            raise ValueError(f"column {path} must exist, got none at {part!r}") from None
+    return value
+
+
+def _letter(value: Any) -> str:
+    index = int(value)
+    if isinstance(value, bool) or not 0 <= index < len(LETTERS):
+        raise ValueError(f"index_to_letter must be given 0 to {len(LETTERS) - 1}, got {value!r}")
+    return LETTERS[index]
+
+
+def _answer_tag(value: Any) -> str:
+    body = re.search(r"<answer>(.*?)</answer>", str(value), flags=re.DOTALL)
+    return (body.group(1) if body else str(value)).strip()
+
+
+def _corners(value: Any) -> list[list[float]]:
+    boxes = [value] if value and not isinstance(value[0], (list, tuple)) else value
+    return [[x, y, x + width, y + height] for x, y, width, height in boxes]
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, (list, tuple)) else value
+
+
+def _without_placeholder(value: Any) -> str:
+    return re.sub(r"[ \t]*<image>\s?", "", str(value)).strip()
+
+
+CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "answer_tag": _answer_tag,  # what stands between <answer> and </answer>
+    "first": _first,  # the first of a list
+    "index_to_letter": _letter,  # 0 -> A
+    "json": json.loads,  # JSON text -> value
+    "no_placeholder": _without_placeholder,  # text without <image>
+    "xywh": _corners,  # [x, y, width, height] -> [x1, y1, x2, y2], one box or several
+}
+
+
+def normalised(fields: dict[str, Any]) -> dict[str, Any]:
+    """Question, options and text answers in Unicode NFC without outer white space; images as plain values."""
+    result = dict(fields)
+    for name in ("question", "answer"):
+        if isinstance(result.get(name), str):
+            result[name] = _clean(result[name])
+    if isinstance(result.get("options"), (list, tuple)):
+        result["options"] = [_clean(v) if isinstance(v, str) else v for v in result["options"]]
+    if isinstance(result.get("images"), (list, tuple)):
+        result["images"] = [_plain_image(image) for image in result["images"]]
+    return result
+
+
+def _clean(text: str) -> str:
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def _plain_image(image: Any) -> Any:
+    if isinstance(image, dict) and set(image) <= {"bytes", "path"}:
+        return image["bytes"] if image.get("bytes") is not None else image.get("path")
+    return image

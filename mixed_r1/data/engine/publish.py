@@ -1,0 +1,178 @@
+"""Figures, rejects and card beside the shards; then all of it into place by rename, the manifest last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from mixed_r1.data.card import CardSample, write_card
+from mixed_r1.data.engine.table import Drops, FeatureTable
+from mixed_r1.data.engine.workdir import Stage, write_json
+from mixed_r1.data.parquet import iter_rows
+from mixed_r1.data.recipe import Recipe
+from mixed_r1.data.stats import SetStatistics
+from mixed_r1.data.storage import atomic_path
+from mixed_r1.schema import TASKS, Sample
+
+__all__ = ["publish", "published", "write_figures"]
+
+MANIFEST = "manifest.json"
+_SHOWN_PER_TASK = 6
+
+
+def write_figures(
+    recipe: Recipe,
+    table: FeatureTable,
+    splits: tuple[list[str], np.ndarray],
+    statistics: dict[int, dict[str, float]],
+    drops: list[tuple[str, Drops]],
+    dropped: dict[str, dict[str, int]],
+    staging: Path,
+) -> dict[str, Any]:
+    """Write rejects.jsonl, stats.json, card.html and recipe.yaml; returns what the manifest says."""
+    figures = {"name": recipe.name, **_summary(table, splits, statistics), "dropped": dropped}
+    write_json(staging / "stats.json", figures)
+    with atomic_path(staging / "rejects.jsonl") as temporary:
+        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.writelines(_rejects(table, drops))
+    settings = recipe.model_dump(mode="json", exclude={"base"}, exclude_defaults=True)
+    with atomic_path(staging / "recipe.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_card(
+        staging / "card.html",
+        title=recipe.name,
+        description=recipe.description,
+        figures=figures,
+        samples=_shown(table, splits, recipe.seed),
+    )
+    files = sorted(path for path in staging.iterdir() if path.is_file())
+    return {
+        "rows": figures["rows by split"],
+        "dropped": dropped,
+        "images": (staging / "images").is_dir(),
+        "files": {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files},
+    }
+
+
+def publish(stage: Stage, staging: Path, out: Path, done: dict[str, Any]) -> None:
+    """Move what ``done`` lists from ``staging`` to ``out``; may be killed and repeated at any point."""
+    for leftover in out.glob(f".{MANIFEST}.*.tmp"):
+        leftover.unlink()
+    previous = _manifest(out)
+    stale = set(previous.get("files", {})) - set(done["files"])
+    for name in sorted(stale):
+        (out / name).unlink(missing_ok=True)
+    if previous.get("images") and not done["images"]:
+        shutil.rmtree(out / "images", ignore_errors=True)
+    _publish_images(staging / "images", out / "images")
+    for name in sorted(done["files"]):
+        if (staging / name).is_file():
+            os.replace(staging / name, out / name)
+    write_json(out / MANIFEST, {"fingerprint": stage.fingerprint, **done})
+
+
+def _publish_images(source: Path, target: Path) -> None:
+    """Images are named by their content: those that are there stay, the others come, the rest goes."""
+    if not source.is_dir():
+        return
+    listing = source / "listing.json"
+    if not listing.is_file():
+        write_json(listing, sorted(path.name for path in source.iterdir()))
+    wanted = set(json.loads(listing.read_text()))
+    target.mkdir(exist_ok=True)
+    for path in source.iterdir():
+        if path != listing:
+            os.replace(path, target / path.name)
+    for path in target.iterdir():
+        if path.name not in wanted:
+            path.unlink()
+    shutil.rmtree(source)
+
+
+def published(out: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The manifest of ``out`` if it is of this build and its files are all there with their sizes."""
+    manifest = _manifest(out)
+    if manifest.get("fingerprint") != fingerprint:
+        return None
+    for name, entry in manifest["files"].items():
+        path = out / name
+        if not path.is_file() or path.stat().st_size != entry["bytes"]:
+            return None
+    return manifest
+
+
+def _manifest(out: Path) -> dict[str, Any]:
+    path = out / MANIFEST
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _summary(
+    table: FeatureTable, splits: tuple[list[str], np.ndarray], statistics: dict[int, dict[str, float]]
+) -> dict[str, Any]:
+    columns = {
+        name: table.column(name).to_pylist()
+        for name in ("task", "source", "question_chars", "answer_chars", "num_boxes", "difficulty")
+    }
+    widths, heights = table.ragged("widths"), table.ragged("heights")
+    summary = SetStatistics()
+    for i in np.flatnonzero(splits[1] >= 0).tolist():
+        row = {name: values[i] for name, values in columns.items()}
+        if i in statistics:
+            row["difficulty"] = 1.0 - statistics[i]["mean"]
+        sizes = list(zip(widths.of(i).tolist(), heights.of(i).tolist(), strict=True))
+        summary.add(split=splits[0][splits[1][i]], sizes=sizes, **row)
+    return summary.summary()
+
+
+def _rejects(table: FeatureTable, drops: list[tuple[str, Drops]]) -> Iterator[str]:
+    """Every dropped row as one JSON line: those of the partitions, then those of each later stage."""
+    for stem in table.stems:
+        with stem.with_name(stem.name + ".rejects.jsonl").open(encoding="utf-8") as stream:
+            yield from stream
+    if not any(len(found.rows) for _, found in drops):
+        return
+    ids = table.column("id")
+    for stage, found in drops:
+        for row, reason, detail in zip(found.rows, found.reasons, found.details, strict=True):
+            name = ids[int(row)].as_py()
+            line = {"stage": stage, "reason": reason, "detail": detail}
+            origin = {"origin": name.split("/", 1)[0], "place": "", "id": name}
+            yield json.dumps({**line, **origin}, ensure_ascii=False) + "\n"
+
+
+def _shown(table: FeatureTable, splits: tuple[list[str], np.ndarray], seed: int) -> list[CardSample]:
+    """A few rows of each task, chosen by the hash of (seed, id)."""
+    tasks = np.asarray(table.texts("task"), dtype=object)
+    ranks = table.ranks(seed)
+    shown = []
+    for task in TASKS:
+        members = np.flatnonzero((tasks == task) & (splits[1] >= 0))
+        for row in members[np.argsort(ranks[members], kind="stable")][:_SHOWN_PER_TASK]:
+            shown.append(CardSample(splits[0][splits[1][row]], _sample(table, int(row))))
+    return shown
+
+
+def _sample(table: FeatureTable, row: int) -> Sample:
+    partition = int(np.searchsorted(table.starts, row, side="right")) - 1
+    stem = table.stems[partition]
+    local = row - int(table.starts[partition])
+    for i, values in enumerate(iter_rows(stem.with_name(stem.name + ".parquet"))):
+        if i == local and isinstance(values, dict):
+            return Sample(**values)
+    raise IndexError(f"row must be in {stem}, got {local}")

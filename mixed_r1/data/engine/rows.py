@@ -1,0 +1,163 @@
+"""The row stages, partition by partition: source -> normalise -> check -> filter.
+
+A partition becomes ``<stem>.parquet`` (rows, images embedded), ``<stem>.features.parquet``,
+``<stem>.rejects.jsonl`` and last ``<stem>.json`` (counts): the partition is done if and only if that file
+exists.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from PIL import Image
+
+from mixed_r1.data.checks import Problem, box_problems, parse_row
+from mixed_r1.data.engine.features import Needs, feature_row, feature_schema
+from mixed_r1.data.engine.fields import map_fields, normalised
+from mixed_r1.data.filters import Filter, Row
+from mixed_r1.data.parquet import SampleWriter, table_writer
+from mixed_r1.data.recipe import Recipe, SourceSpec
+from mixed_r1.data.sources import Partition, Source, open_source
+from mixed_r1.data.storage import atomic_path, image_payload
+from mixed_r1.images import ImageError, open_image
+from mixed_r1.schema import Sample
+
+__all__ = ["Reject", "RowsJob", "run_partition"]
+
+
+class Reject(NamedTuple):
+    """A dropped row: which stage dropped it, why, and where it came from."""
+
+    stage: str
+    reason: str
+    detail: str
+    origin: str
+    place: str
+    id: str = ""
+
+
+class Kept(NamedTuple):
+    sample: Sample
+    features: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RowsJob:
+    """One partition to be done: plain values that travel to another process or machine."""
+
+    recipe: Recipe
+    source: int
+    partition: Partition
+    limit: int | None
+    wanted: Needs
+    stem: str
+
+
+def run_partition(job: RowsJob) -> dict[str, Any]:
+    """Write the files of one partition; returns rows read, rows kept, and rejects by "stage: reason"."""
+    stem = Path(job.stem)
+    spec = job.recipe.sources[job.source]
+    counts: Counter[str] = Counter()
+    features = []
+    with ExitStack() as stack:
+        paths = [
+            stack.enter_context(atomic_path(stem.with_name(stem.name + suffix)))
+            for suffix in (".parquet", ".rejects.jsonl", ".features.parquet")
+        ]
+        writer = stack.enter_context(SampleWriter(paths[0]))
+        rejects = stack.enter_context(paths[1].open("w", encoding="utf-8", newline="\n"))
+        for outcome in _outcomes(job, spec):
+            counts["read"] += 1
+            if isinstance(outcome, Reject):
+                counts[f"{outcome.stage}: {outcome.reason}"] += 1
+                rejects.write(json.dumps(outcome._asdict(), ensure_ascii=False) + "\n")
+            else:
+                writer.add(outcome.sample)
+                features.append(outcome.features)
+        with table_writer(paths[2], feature_schema()) as table:
+            table.write_table(pa.Table.from_pylist(features, schema=feature_schema()))
+    result = {"kept": len(features), **{name: counts[name] for name in sorted(counts)}}
+    with atomic_path(stem.with_name(stem.name + ".json")) as temporary:
+        temporary.write_text(json.dumps(result))
+    return result
+
+
+def _outcomes(job: RowsJob, spec: SourceSpec) -> Iterator[Kept | Reject]:
+    rows = _source(spec, job.recipe.base).read(job.partition)
+    for number, (place, raw) in enumerate(rows):
+        if job.limit is not None and number >= job.limit:
+            return
+        yield _outcome(job, spec, place, raw)
+
+
+@lru_cache(maxsize=4)
+def _opened(spec_json: str, base: Path) -> Source:
+    spec = SourceSpec(**json.loads(spec_json))
+    return open_source(spec.kind, spec.options, base)
+
+
+def _source(spec: SourceSpec, base: Path) -> Source:
+    """The source, opened once per process: its index may be large."""
+    return _opened(spec.model_dump_json(), base)
+
+
+def _outcome(job: RowsJob, spec: SourceSpec, place: str, raw: dict[str, Any] | Problem) -> Kept | Reject:
+    def reject(stage: str, reason: str, detail: object, name: str = "") -> Reject:
+        return Reject(stage, reason, str(detail), spec.name, place, name)
+
+    if isinstance(raw, Problem):
+        return reject("source", raw.field, raw.rule)
+    try:
+        fields = normalised(map_fields(raw, spec))
+    except ValueError as error:
+        return reject("normalise", "fields", error)
+    fields["id"] = f"{spec.name}/{fields.get('id', place)}"
+    fields.setdefault("source", spec.name)
+    sample, problems = parse_row(fields)
+    if sample is None:
+        return reject("normalise", problems[0].field, problems[0].rule, fields["id"])
+    try:
+        payloads = [image_payload(image) for image in sample.images]
+        opened = [open_image(payload, max_pixels=job.recipe.max_pixels) for payload in payloads]
+    except ImageError as error:
+        return reject("check", "image", error, sample.id)
+    sample = _with_pixels(sample, payloads, opened)
+    problems = box_problems(sample, [image.size for image in opened])
+    if problems:
+        return reject("check", problems[0].field, problems[0].rule, sample.id)
+    rejected = _filtered(job.recipe.filters, Row(sample, [image.size for image in opened]))
+    if rejected is not None:
+        return reject("filter", *rejected, sample.id)
+    return Kept(sample, feature_row(sample, payloads, opened, job.wanted))
+
+
+def _with_pixels(sample: Sample, payloads: list[bytes], opened: list[Image.Image]) -> Sample:
+    """Images as bytes, their size where there is one, boxes in its pixels."""
+    update: dict[str, Any] = {"images": tuple(payloads)}
+    if len(opened) == 1 and sample.image_size is None:
+        update["image_size"] = opened[0].size
+    size = update.get("image_size", sample.image_size)
+    if sample.task == "grounding" and sample.frame != "pixels" and size is not None:
+        unit = 1000.0 if sample.frame == "norm1000" else 1.0
+        x, y = size[0] / unit, size[1] / unit
+        update["answer"] = tuple((x1 * x, y1 * y, x2 * x, y2 * y) for x1, y1, x2, y2 in sample.answer)
+        update["frame"] = "pixels"
+    return sample.model_copy(update=update)
+
+
+def _filtered(filters: tuple[Filter, ...], row: Row) -> tuple[str, str] | None:
+    """(name, detail) of the first filter that drops ``row``."""
+    for rule in filters:
+        if rule.applies(row.sample):
+            detail = rule.reason(row)
+            if detail is not None:
+                return rule.name, detail
+    return None

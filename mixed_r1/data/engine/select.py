@@ -1,0 +1,138 @@
+"""Balance and split: which rows stay, and which split each goes to. Chance is a hash of (seed, id) only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from mixed_r1.data.engine.dedup import components
+from mixed_r1.data.engine.near import hamming, hamming_bands, mix, runs
+from mixed_r1.data.engine.table import Drops, FeatureTable
+from mixed_r1.data.mixture import mixture_weights
+from mixed_r1.data.recipe import Balance, Split
+
+__all__ = ["assign_splits", "find_surplus", "quotas"]
+
+
+def find_surplus(table: FeatureTable, alive: np.ndarray, spec: Balance, seed: int) -> Drops:
+    """Living rows beyond their group's quota; those with the smallest hash of (seed, id) stay."""
+    groups = np.asarray(table.texts(spec.by), dtype=object)
+    ranks = table.ranks(seed)
+    living = np.flatnonzero(alive)
+    sizes = {str(name): int((groups[living] == name).sum()) for name in sorted(set(groups[living]))}
+    limits = quotas(sizes, spec)
+    surplus = []
+    for name, limit in limits.items():
+        members = living[groups[living] == name]
+        surplus.append(members[np.argsort(ranks[members], kind="stable")][limit:])
+    rows = np.sort(np.concatenate(surplus)) if surplus else np.zeros(0, dtype=np.int64)
+    details = [f"{spec.by} {groups[i]} keeps {limits[groups[i]]} of {sizes[groups[i]]}" for i in rows]
+    return Drops(rows, ["surplus"] * len(rows), details)
+
+
+def quotas(sizes: Mapping[str, int], spec: Balance) -> dict[str, int]:
+    """Rows to keep of each group: ``max_rows`` first, then ``total`` shared out by ``weights``.
+
+    A group too small for its share gives the rest to the others, in proportion to their weights.
+    """
+    caps = dict(sizes)
+    if spec.max_rows is not None:
+        for name in caps:
+            limit = spec.max_rows if isinstance(spec.max_rows, int) else spec.max_rows.get(name, caps[name])
+            caps[name] = min(caps[name], limit)
+    if spec.total is None or sum(caps.values()) == 0:
+        return caps
+    weights = mixture_weights(caps, spec.weights)
+    result = dict.fromkeys(caps, 0)
+    left, open_groups = spec.total, [name for name in caps if weights[name] > 0 and caps[name] > 0]
+    while left > 0 and open_groups:
+        share = math.fsum(weights[name] for name in open_groups)
+        full = [n for n in open_groups if caps[n] <= left * weights[n] / share]
+        if not full:
+            exact = {n: left * weights[n] / share for n in open_groups}
+            result.update({n: int(exact[n]) for n in open_groups})
+            rest = left - sum(int(v) for v in exact.values())
+            for name in sorted(open_groups, key=lambda n: (int(exact[n]) - exact[n], n))[:rest]:
+                result[name] += 1
+            break
+        for name in full:
+            result[name] = caps[name]
+            left -= caps[name]
+            open_groups.remove(name)
+    return result
+
+
+def assign_splits(
+    table: FeatureTable, alive: np.ndarray, spec: Split, seed: int
+) -> tuple[list[str], np.ndarray]:
+    """(names, an index into them per row; -1 for dropped rows).
+
+    Raises:
+        ValueError: ``spec.field`` names a metadata key that a row does not have.
+    """
+    if spec.field is not None:
+        values = table.texts("split")
+        missing = [i for i in np.flatnonzero(alive) if values[i] is None]
+        if missing:
+            raise ValueError(
+                f"split.field must be a metadata key of every row, got none in {len(missing)} rows"
+            )
+        names = sorted({values[i] for i in np.flatnonzero(alive)})
+        return names, np.asarray([names.index(v) if a else -1 for v, a in zip(values, alive, strict=True)])
+    names = ["train", *spec.shares]
+    chance = _chance(table, alive, spec, seed)
+    split = np.zeros(len(table), dtype=np.int64)
+    low = 0.0
+    for k, share in enumerate(spec.shares.values(), start=1):
+        split[(chance >= low) & (chance < low + share)] = k
+        low += share
+    split[~alive] = -1
+    return names, split
+
+
+def _chance(table: FeatureTable, alive: np.ndarray, spec: Split, seed: int) -> np.ndarray:
+    """A number in [0, 1) per row, the same for all rows that are tied together."""
+    labels = _ties(table, alive, spec) if spec.shares else np.arange(len(table))
+    ranks = table.ranks(seed)
+    ranks[~alive] = np.iinfo(np.uint64).max
+    smallest = np.full(int(labels.max()) + 1 if len(labels) else 0, np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(smallest, labels, ranks)
+    # The smallest of many is small: hash it once more, so that large components go everywhere alike.
+    return mix(smallest, np.uint64(1))[labels] / 2.0**64
+
+
+def _ties(table: FeatureTable, alive: np.ndarray, spec: Split) -> np.ndarray:
+    """Component of each row: tied by an image, by a metadata group, and rows without image by their text."""
+    images, groups = table.ragged("images"), table.ragged("groups")
+    bare = np.flatnonzero((images.counts() == 0) & alive)
+    parts = [
+        (images.owners(), images.values),
+        (groups.owners(), groups.values),
+        (bare, table.numbers("text")[bare]),
+    ]
+    if spec.image_distance is not None:
+        hashes = table.ragged("perceptual")
+        parts.append((hashes.owners(), _near_labels(hashes.values, spec.image_distance)))
+    edges = []
+    nodes = len(table)
+    for owners, values in parts:
+        keep = alive[owners]
+        unique, inverse = np.unique(values[keep], return_inverse=True)
+        edges.append(np.stack([owners[keep], nodes + inverse], axis=1))
+        nodes += len(unique)
+    return components(nodes, np.concatenate(edges))[: len(table)]
+
+
+def _near_labels(hashes: np.ndarray, distance: int) -> np.ndarray:
+    """A label per hash, equal for those connected by steps of at most ``distance`` bits."""
+    unique, inverse = np.unique(hashes, return_inverse=True)
+    edges: list[np.ndarray] = []
+    for key in hamming_bands(unique, distance):
+        for group in runs(key, np.arange(len(unique))):
+            for i, first in enumerate(group[:-1]):
+                near = group[i + 1 :][hamming(unique[group[i + 1 :]], unique[first]) <= distance]
+                edges.append(np.stack([np.full(len(near), first), near], axis=1))
+    joined = np.concatenate(edges) if edges else np.zeros((0, 2), dtype=np.int64)
+    return components(len(unique), joined)[inverse]

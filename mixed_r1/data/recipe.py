@@ -1,0 +1,196 @@
+"""A recipe: what a curated set is made of, as YAML. It alone decides the bytes of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
+
+from mixed_r1.config import Config
+from mixed_r1.data.filters import Filter, open_filter
+from mixed_r1.schema import Task
+
+__all__ = [
+    "Balance",
+    "Contamination",
+    "Dedup",
+    "Difficulty",
+    "Output",
+    "Recipe",
+    "Servers",
+    "SourceSpec",
+    "Split",
+    "Window",
+]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Similarity = Annotated[float, Field(gt=0, le=1)]
+Distance = Annotated[int, Field(ge=0, le=16)]
+
+
+class SourceSpec(Config):
+    """One source, and how its columns become a sample's fields.
+
+    ``fields`` maps a sample's field to a column: a path with dots ("reward_model.answer", "label.0"), a
+    text with $column in it, or a list of columns (images, options). Without it a row must have a sample's
+    fields already. ``convert`` names what is done to a field after that, ``constants`` are set last.
+    """
+
+    name: Name
+    kind: str
+    options: dict[str, Any] = {}
+    fields: dict[str, str | tuple[str, ...]] = {}
+    convert: dict[str, str | tuple[str, ...]] = {}
+    constants: dict[str, Any] = {}
+    limit: int | None = Field(default=None, ge=1)
+
+
+class Dedup(Config):
+    """A row is dropped when an earlier one has near-equal images and a near-equal question with options.
+
+    ``image_distance``: bits of 64 by which perceptual hashes may differ; None compares the bytes.
+    ``text_similarity``: Jaccard similarity of 5-character shingles, estimated by MinHash; 1 is equality.
+    """
+
+    image_distance: Distance | None = None
+    text_similarity: Similarity = 1.0
+
+
+class Contamination(Config):
+    """Rows that share an image or a question with evaluation sets (JSONL or Parquet of samples) are dropped.
+
+    Questions with fewer than ``min_words`` words are not compared: templates are no contamination.
+    """
+
+    against: tuple[str, ...]
+    image_distance: Distance | None = 4
+    text_similarity: Similarity | None = 0.8
+    min_words: int = 8
+
+
+class Window(Config):
+    """Rows are kept whose statistic over k sampled answers lies inside the bounds.
+
+    ``pass_rate`` is the share of answers with a reward of at least ``Difficulty.passing``; ``mean`` and
+    ``sum`` are those of the rewards.
+    """
+
+    of: Literal["pass_rate", "mean", "sum"] = "pass_rate"
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    le: float | None = None
+
+    def holds(self, value: float) -> bool:
+        return not (
+            (self.gt is not None and not value > self.gt)
+            or (self.ge is not None and not value >= self.ge)
+            or (self.lt is not None and not value < self.lt)
+            or (self.le is not None and not value <= self.le)
+        )
+
+
+class Servers(Config):
+    """OpenAI-compatible servers that sample answers; ``api_key_env`` names the variable with the key."""
+
+    urls: tuple[str, ...]
+    model: str
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 1024
+    system_prompt: str | None = None
+    concurrency: int = Field(default=8, ge=1)
+    timeout_s: float = 120.0
+    retries: int = Field(default=5, ge=0)
+    api_key_env: str | None = None
+
+
+class Difficulty(Config):
+    """Sample ``k`` answers per row of the tasks in ``windows``, score them, keep those inside the window."""
+
+    k: int = Field(default=8, ge=1)
+    passing: float = 0.5
+    windows: dict[Task, Window]
+    servers: Servers | None = None
+    rows_per_batch: int = Field(default=64, ge=1)
+
+
+class Balance(Config):
+    """How many rows are kept: at most ``max_rows`` per group, or ``total`` rows by ``weights``.
+
+    A group is the row's source or task. Which rows of a group stay is decided by a hash of (seed, id).
+    """
+
+    by: Literal["source", "task"] = "source"
+    max_rows: int | dict[str, int] | None = None
+    total: int | None = Field(default=None, ge=1)
+    weights: Literal["equal", "proportional"] | dict[str, float] = "proportional"
+
+
+class Split(Config):
+    """Shares of the splits beside "train"; rows that share an image, a question text or a group stay
+    together.
+
+    ``group`` names a metadata key (a text or a list of texts) that ties rows together; ``field`` names a
+    metadata key that holds the split itself, in which case ``shares`` are not used.
+    """
+
+    shares: dict[Name, Share] = {}
+    group: str | None = None
+    field: str | None = None
+    image_distance: Distance | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Split:
+        if sum(self.shares.values()) > 1 or "train" in self.shares:
+            raise ValueError(f"shares must add up to at most 1 and leave train out, got {self.shares}")
+        return self
+
+
+class Output(Config):
+    """``parquet``: shards with images embedded; ``jsonl``: one file per split and an images folder."""
+
+    format: Literal["parquet", "jsonl"] = "parquet"
+    rows_per_shard: int = Field(default=4096, ge=1)
+
+
+class Recipe(Config):
+    """Sources -> normalise -> check -> filter -> dedup -> difficulty -> balance -> split -> write."""
+
+    name: Name
+    description: str = ""
+    seed: int = Field(default=0, ge=0)
+    sources: tuple[SourceSpec, ...] = Field(min_length=1)
+    max_pixels: int = 64 * 1024 * 1024
+    filters: tuple[SerializeAsAny[Filter], ...] = ()
+    dedup: Dedup | None = Dedup()
+    contamination: Contamination | None = None
+    difficulty: Difficulty | None = None
+    balance: Balance | None = None
+    split: Split = Split()
+    output: Output = Output()
+    rows_per_partition: int = Field(default=1024, ge=1)
+    base: Path = Path()  # relative paths start here: the recipe's folder
+
+    @field_validator("filters", mode="before")
+    @classmethod
+    def _open_filters(cls, value: Any) -> Any:
+        items = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(open_filter(item) if isinstance(item, Mapping) else item for item in items)
+
+    @field_validator("sources")
+    @classmethod
+    def _names_differ(cls, value: tuple[SourceSpec, ...]) -> tuple[SourceSpec, ...]:
+        names = [spec.name for spec in value]
+        if len(set(names)) < len(names):
+            raise ValueError(f"sources must have different names, got {names}")
+        return value
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
+        """Load a YAML recipe; its relative paths are those of its folder."""
+        recipe = cls.load(path, overrides)
+        return recipe.model_copy(update={"base": Path(path).resolve().parent})

@@ -1,0 +1,49 @@
+"""Where rows come from. One small file per layout; ``open_source`` finds it by the ``kind`` in a recipe."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mixed_r1.config import ConfigError
+from mixed_r1.data.sources.base import ListSource, Partition, RawRow, Source
+
+__all__ = ["KINDS", "ListSource", "Partition", "RawRow", "Source", "open_source"]
+
+KINDS = {
+    "jsonl": "mixed_r1.data.sources.files:Jsonl",
+    "parquet": "mixed_r1.data.sources.files:ParquetFiles",
+    "hub": "mixed_r1.data.sources.hub:HubDataset",
+    "coco": "mixed_r1.data.sources.coco:Coco",
+    "refcoco": "mixed_r1.data.sources.refcoco:RefCoco",
+    "chartqa": "mixed_r1.data.sources.chartqa:ChartQa",
+    "choice_csv": "mixed_r1.data.sources.choice_csv:ChoiceCsv",
+    "captions": "mixed_r1.data.sources.captions:Captions",
+    "mini": "mixed_r1.data.sources.mini:Mini",
+}
+
+
+def open_source(kind: str, options: Mapping[str, Any], base: Path) -> Source:
+    """The source of ``kind``: a name of KINDS, or ``package.module:ClassName`` of a user's own.
+
+    Options of type Path are taken relative to ``base``, the folder of the recipe.
+
+    Raises:
+        ConfigError: an unknown kind, or options that do not fit it.
+    """
+    module_name, _, class_name = KINDS.get(kind, kind).partition(":")
+    if not class_name:
+        raise ConfigError(f"kind must be one of {', '.join(KINDS)} or package.module:ClassName, got {kind!r}")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"kind must name an importable source, got {kind!r} ({error})") from None
+    if not (isinstance(found, type) and issubclass(found, Source)):
+        raise ConfigError(f"kind must name a Source, got {kind!r}")
+    values = dict(options)
+    for name, field in found.model_fields.items():
+        if field.annotation in (Path, Path | None) and values.get(name) is not None:
+            values[name] = base / str(values[name])
+    return found.from_mapping(values)

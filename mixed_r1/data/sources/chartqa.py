@@ -1,0 +1,42 @@
+"""Chart questions in ChartQA's folders: ``{split}/{split}_*.json`` beside ``{split}/png/``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mixed_r1.data.sources.base import ListSource
+
+__all__ = ["ChartQa"]
+
+
+class ChartQa(ListSource):
+    """Entries ``{"imgname", "query", "label"}`` of every ``*.json`` in ``path``, images in ``path``/png."""
+
+    path: Path
+
+    def inputs(self) -> list[Path]:
+        files = sorted(self.path.glob("*.json"))
+        if not files:
+            raise FileNotFoundError(f"path must hold .json files of entries, got {self.path}")
+        return files
+
+    def records(self) -> list[Any]:
+        return [
+            (file.stem, i, entry)
+            for file in self.inputs()
+            for i, entry in enumerate(json.loads(file.read_text(encoding="utf-8")))
+        ]
+
+    def row(self, record: Any) -> dict[str, Any]:
+        part, i, entry = record
+        label = entry["label"]
+        answer = label[0] if isinstance(label, list) and len(label) == 1 else label
+        return {
+            "id": f"{part}-{i}",
+            "task": "chart",
+            "question": entry["query"],
+            "images": [str(self.path / "png" / entry["imgname"])],
+            "answer": answer,
+        }

@@ -1,0 +1,71 @@
+"""Hugging Face ``datasets``: by hub id, or saved to disk with ``save_to_disk``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mixed_r1.data.sources.base import Partition, RawRow, Source
+
+__all__ = ["HubDataset"]
+
+
+class HubDataset(Source):
+    """``id`` (with ``config``, ``split``, ``revision``) on the hub, or ``path`` of a saved dataset.
+
+    Columns keep their names: the recipe's ``fields`` map them to a sample's. Pin ``revision`` to a commit,
+    so that a build can be repeated. Loading scripts are never run.
+    """
+
+    id: str | None = None
+    path: Path | None = None
+    config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+
+    def inputs(self) -> list[Path]:
+        return sorted(self.path.rglob("*.arrow")) if self.path is not None else []
+
+    @cached_property
+    def _data(self) -> Any:
+        import datasets
+
+        if (self.id is None) == (self.path is None):
+            raise ValueError(f"id or path must be given, and not both, got id={self.id!r}, path={self.path}")
+        if self.path is not None:
+            data = datasets.load_from_disk(str(self.path))
+            if isinstance(data, datasets.DatasetDict):
+                if self.split not in data:
+                    raise ValueError(f"split must be one of {sorted(data)}, got {self.split!r}")
+                data = data[self.split]
+        else:
+            data = datasets.load_dataset(
+                self.id, self.config, split=self.split or "train", revision=self.revision
+            )
+        return data.cast(_undecoded(data.features))
+
+    def partitions(self, rows: int) -> list[Partition]:
+        total = len(self._data)
+        return [
+            Partition("", i, min(i + rows, total), i, min(rows, total - i)) for i in range(0, total, rows)
+        ]
+
+    def read(self, partition: Partition) -> Iterator[RawRow]:
+        for i in range(partition.start, partition.stop):
+            yield str(i), self._data[i]
+
+
+def _undecoded(features: Any) -> Any:
+    """The same features with images left as their stored bytes."""
+    import datasets
+
+    def changed(feature: Any) -> Any:
+        if isinstance(feature, datasets.Image):
+            return datasets.Image(decode=False)
+        if isinstance(feature, datasets.List):
+            return datasets.List(changed(feature.feature), length=feature.length)
+        return feature
+
+    return datasets.Features({name: changed(feature) for name, feature in features.items()})

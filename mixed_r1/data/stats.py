@@ -1,0 +1,106 @@
+"""Figures of a set: rows by split, task and source; histograms of lengths, sizes, boxes and difficulty."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from mixed_r1.data.loaders import iter_samples
+from mixed_r1.images import open_image
+
+__all__ = ["SetStatistics", "set_statistics"]
+
+# Lower edges of the bins; the last one is open.
+_LENGTHS = (0, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+_SIDES = (0, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
+_COUNTS = (0, 1, 2, 3, 4, 6, 8, 16)
+_TENTHS = tuple(i / 10 for i in range(10))
+_EDGES: dict[str, tuple[float, ...]] = {
+    "question characters": _LENGTHS,
+    "answer characters": _LENGTHS,
+    "images per row": _COUNTS,
+    "longer side of images, pixels": _SIDES,
+    "boxes per row": _COUNTS,
+    "difficulty": _TENTHS,
+}
+
+
+class SetStatistics:
+    """Counts rows one at a time."""
+
+    def __init__(self) -> None:
+        self._groups: Counter[tuple[str, str, str]] = Counter()
+        self._bins = {name: [0] * len(edges) for name, edges in _EDGES.items()}
+
+    def add(
+        self,
+        *,
+        split: str,
+        task: str,
+        source: str,
+        question_chars: int,
+        answer_chars: int,
+        sizes: Sequence[tuple[int, int]],
+        num_boxes: int,
+        difficulty: float | None,
+    ) -> None:
+        self._groups[split, task, source] += 1
+        self._count("question characters", question_chars)
+        self._count("images per row", len(sizes))
+        for size in sizes:
+            self._count("longer side of images, pixels", max(size))
+        if task == "grounding":
+            self._count("boxes per row", num_boxes)
+        else:
+            self._count("answer characters", answer_chars)
+        if difficulty is not None:
+            self._count("difficulty", difficulty)
+
+    def _count(self, name: str, value: float) -> None:
+        self._bins[name][max(0, bisect_right(_EDGES[name], value) - 1)] += 1
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-ready: rows, rows per split, task and source, and {"edges", "counts"} of each histogram."""
+        by: dict[str, Counter[str]] = {"split": Counter(), "task": Counter(), "source": Counter()}
+        for (split, task, source), count in self._groups.items():
+            by["split"][split] += count
+            by["task"][task] += count
+            by["source"][source] += count
+        return {
+            "rows": self._groups.total(),
+            **{f"rows by {name}": dict(sorted(counter.items())) for name, counter in by.items()},
+            "rows by task and source": [
+                {"split": split, "task": task, "source": source, "rows": count}
+                for (split, task, source), count in sorted(self._groups.items())
+            ],
+            "histograms": {
+                name: {"edges": list(_EDGES[name]), "counts": counts}
+                for name, counts in self._bins.items()
+                if any(counts)
+            },
+        }
+
+
+def set_statistics(paths: dict[str, str | os.PathLike[str]]) -> dict[str, Any]:
+    """Figures of files of samples, split -> path (see ``data_files``); images are opened for their size.
+
+    Raises:
+        DataError or ImageError: a row that cannot be used.
+    """
+    statistics = SetStatistics()
+    for split, path in paths.items():
+        for sample in iter_samples(path):
+            statistics.add(
+                split=split,
+                task=sample.task,
+                source=sample.source,
+                question_chars=len(sample.question),
+                answer_chars=len(sample.answer) if isinstance(sample.answer, str) else 0,
+                sizes=[open_image(image).size for image in sample.images],
+                num_boxes=len(sample.answer) if sample.task == "grounding" else 0,
+                difficulty=sample.difficulty,
+            )
+    return statistics.summary()
