@@ -1,6 +1,6 @@
 """Our trainer beside TRL's GRPOTrainer on the CPU: forward and backward, rollout, whole step.
 
-Both sides get the same Qwen2.5-VL (0.4 M parameters, equal weights), prompts, completions and advantages,
+Both sides get the same Qwen2.5-VL (0.5 M parameters, equal weights), prompts, completions and advantages,
 in float32. In the peer's favour: prompts and completions of equal length (it pads nothing, its attention
 needs no mask), no gradient checkpointing (on by default there), all rows in one micro-batch, images
 handed over decoded, and its logits buffer, which has room for 32,768 entries of the vocabulary, cut to
@@ -140,10 +140,14 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
         for frozen in (True, False) if group == 8 else (True,):
             with TemporaryDirectory() as folder:
                 sides = Sides(prompt, group, frozen, Path(folder))
-                yield _forward_backward(sides, options)
-                if frozen:
-                    yield _rollout(sides, options)
-                yield _step(sides, options)
+                kinds = [_forward_backward, _rollout, _step] if frozen else [_forward_backward, _step]
+                for kind in kinds:
+                    case = kind(sides, options)
+                    yield case
+                    peaks = case.parameters["peak_tensor_bytes"].items()
+                    print(
+                        "  tensors at most:", ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in peaks)
+                    )
 
 
 def _case(sides: Sides, what: str, contenders: list[Contender], error: Callable[[Any], float]) -> Case:
