@@ -20,7 +20,7 @@ struct alignas(64) BoxBlock {
   T angle[kSize];  // atan2(w, h), for ciou
 };
 
-// Scores of a[0] (one_to_many) or a[i] (paired) with b[i], i < count; the padding of a and b is read.
+// Scores of a[0] (one_to_many) or a[i] (paired) with b[i], i < count, count >= 1; the padding of a and b is read.
 template <class T, class Out>
 using BoxFunction = void (*)(const BoxBlock<T>& a, const BoxBlock<T>& b, int count, Out* out);
 

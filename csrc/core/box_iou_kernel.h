@@ -90,19 +90,21 @@ void score_boxes(const BoxBlock<T>& a, const BoxBlock<T>& b, int count, Out* out
   static_assert(kBoxPadding % kLanes == 0);
   const Lanes<V> one = repeat_box<V>(a);
   const auto at = [&](int j) { return score<kind, T>(one_to_many ? one : load_boxes<V>(a, j), load_boxes<V>(b, j)); };
-  int j = 0;
-  for (; j + kLanes <= count; j += kLanes) {
+  const auto store = [&](int j) {
     const V lanes = at(j);
     if constexpr (std::is_same_v<T, Out>) {
       std::memcpy(out + j, &lanes, sizeof(V));
     } else {
       out[j] = static_cast<Out>(lanes);
     }
+  };
+  if (count < kLanes) {
+    const V lanes = at(0);
+    std::memcpy(out, &lanes, static_cast<std::size_t>(count) * sizeof(T));
+    return;
   }
-  if (j < count) {
-    const V lanes = at(j);
-    std::memcpy(out + j, &lanes, static_cast<std::size_t>(count - j) * sizeof(T));
-  }
+  for (int j = 0; j + kLanes <= count; j += kLanes) store(j);
+  store(count - kLanes);  // the last lanes, some of them once more
 }
 
 template <class T, class V, class Out = T>
