@@ -4,6 +4,12 @@ Draw t goes to the source furthest behind its share, argmax_s w_s (t + 1) - n_s 
 far; ties to the first name), so every batch comes close to the weights. Inside a source, rows come in
 epochs without replacement, shuffled by (seed, source, epoch) or from easy to hard. All state is the counts
 n_s.
+
+A curriculum goes from easy to hard once over a planned number of draws, with every row that fits in, or each
+several times: row i of the pass has the key rank(difficulty_i) / L + spread * u_i, u_i uniform in
+[-1/2, 1/2), and rows come by key: batches mix neighbours in difficulty while the mean rises steadily.
+Observe-R1 (arXiv 2505.12432) draws each of its eight levels from the adjacent ones too; here levels are a
+continuum.
 """
 
 from __future__ import annotations
@@ -52,8 +58,11 @@ class MixtureSampler:
         samples: the rows; only their source, task and difficulty are read.
         weights: share of the draws per source: equal, proportional to its rows, or given by name.
         by: what a "source" is here: the row's ``source`` or its ``task``.
-        order: ``random``, or ``difficulty`` (ascending, equal ones shuffled; every row must have one).
+        order: ``random``; ``difficulty`` (ascending in every epoch, equal ones shuffled); ``curriculum`` (see
+            above). The latter two need a difficulty in every row.
         seed: of all shuffles.
+        spread: of the curriculum; 0 is strict order, 1 lets a row come up to half a pass early or late.
+        draws: over which the curriculum goes from easy to hard; None: one epoch.
 
     Raises:
         ValueError: no rows, weights that do not fit, or rows without difficulty.
@@ -65,21 +74,32 @@ class MixtureSampler:
         *,
         weights: Weights = "proportional",
         by: Literal["source", "task"] = "source",
-        order: Literal["random", "difficulty"] = "random",
+        order: Literal["random", "difficulty", "curriculum"] = "random",
         seed: int = 0,
+        spread: float = 0.2,
+        draws: int | None = None,
     ) -> None:
         if not samples:
             raise ValueError("samples must hold at least one row, got none")
         if by not in ("source", "task"):
             raise ValueError(f"by must be 'source' or 'task', got {by!r}")
-        if order not in ("random", "difficulty"):
-            raise ValueError(f"order must be 'random' or 'difficulty', got {order!r}")
+        if order not in ("random", "difficulty", "curriculum"):
+            raise ValueError(f"order must be 'random' or 'difficulty' or 'curriculum', got {order!r}")
+        if not (math.isfinite(spread) and spread >= 0):
+            raise ValueError(f"spread must be finite and at least 0, got {spread!r}")
+        if draws is not None and draws < 1:
+            raise ValueError(f"draws must be at least 1, got {draws}")
         rows: dict[str, list[int]] = {}
         for i, sample in enumerate(samples):
             rows.setdefault(getattr(sample, by), []).append(i)
         self._rows = {name: np.asarray(rows[name], dtype=np.int64) for name in sorted(rows)}
         self.weights = mixture_weights({name: len(part) for name, part in self._rows.items()}, weights)
-        self._difficulty = _difficulties(samples) if order == "difficulty" else None
+        self._difficulty = None if order == "random" else _difficulties(samples, order)
+        self._spread = spread if order == "curriculum" else 0.0
+        self._lengths = self._sizes()  # rows of a pass
+        if order == "curriculum" and draws is not None:
+            self._lengths = {name: max(1, round(draws * self.weights[name])) for name in self._rows}
+        self._order = [order, self._spread, draws if order == "curriculum" else None]
         self._seed = seed
         self._taken = {name: 0 for name in self._rows}
         self._epochs: dict[str, tuple[int, np.ndarray]] = {}
@@ -94,6 +114,7 @@ class MixtureSampler:
             "seed": self._seed,
             "weights": dict(self.weights),
             "sizes": self._sizes(),
+            "order": list(self._order),
             "taken": dict(self._taken),
         }
 
@@ -101,10 +122,10 @@ class MixtureSampler:
         """Continue from ``state``.
 
         Raises:
-            ValueError: the state of other data, weights or another seed; the message names what differs.
+            ValueError: the state of other data, weights, order or seed; the message names what differs.
         """
         own = self.state_dict()
-        for key in ("seed", "sizes", "weights"):
+        for key in ("seed", "sizes", "weights", "order"):
             if state.get(key) != own[key]:
                 raise ValueError(f"state must have the sampler's {key} {own[key]}, got {state.get(key)}")
         self._taken = {name: int(state["taken"][name]) for name in self._rows}
@@ -115,7 +136,7 @@ class MixtureSampler:
     def _draw(self) -> int:
         drawn = sum(self._taken.values()) + 1
         name = max(self._rows, key=lambda source: self.weights[source] * drawn - self._taken[source])
-        epoch, position = divmod(self._taken[name], len(self._rows[name]))
+        epoch, position = divmod(self._taken[name], self._lengths[name])
         self._taken[name] += 1
         return int(self._epoch(name, epoch)[position])
 
@@ -124,18 +145,22 @@ class MixtureSampler:
         cached = self._epochs.get(name)
         if cached is None or cached[0] != epoch:
             rng = np.random.default_rng([self._seed, zlib.crc32(name.encode()), epoch])
-            order = rng.permutation(self._rows[name])
+            rows, length = self._rows[name], self._lengths[name]
+            order = np.concatenate([rng.permutation(rows) for _ in range(-(-length // len(rows)))])[:length]
             if self._difficulty is not None:
                 order = order[np.argsort(self._difficulty[order], kind="stable")]
+            if self._spread > 0:
+                keys = np.arange(length) / length + self._spread * (rng.random(length) - 0.5)
+                order = order[np.argsort(keys, kind="stable")]
             self._epochs[name] = cached = (epoch, order)
         return cached[1]
 
 
-def _difficulties(samples: Sequence[Sample]) -> np.ndarray:
+def _difficulties(samples: Sequence[Sample], order: str) -> np.ndarray:
     missing = [sample.id for sample in samples if sample.difficulty is None]
     if missing:
         raise ValueError(
-            "samples must all have a difficulty for order='difficulty', "
+            f"samples must all have a difficulty for order={order!r}, "
             f"got {len(missing)} without, first {missing[0]!r}"
         )
     return np.asarray([sample.difficulty for sample in samples], dtype=np.float64)

@@ -50,7 +50,7 @@ class TrainConfig(Config):
     max_prompt_tokens: int = Field(8192, ge=1)  # longer prompts are left out and counted
     mixture: Literal["equal", "proportional"] | dict[str, float] = "proportional"  # or a weight per source
     order: Literal["random", "difficulty", "curriculum"] = "random"  # of the rows of a source
-    curriculum_spread: float = Field(0.2, gt=0)  # how far around its moment a row may come, 1: a whole epoch
+    curriculum_spread: float = Field(0.2, ge=0)  # 0: strictly easy to hard; 1: up to half the run off
 
     # Rollouts: by our sampler, a server over HTTP, or vLLM in this process
     rollout: Literal["hf", "server", "vllm"] = "hf"

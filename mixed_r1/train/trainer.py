@@ -93,7 +93,14 @@ class Trainer:
         self.samples = load_samples(config.data)
         self.validation = load_samples(config.validation)[: config.eval_samples] if config.validation else []
         self.reward = make_reward(config, self.adapter)
-        self.mixture = MixtureSampler(self.samples, weights=config.mixture, seed=config.seed)
+        self.mixture = MixtureSampler(
+            self.samples,
+            weights=config.mixture,
+            order=config.order,
+            seed=config.seed,
+            spread=config.curriculum_spread,
+            draws=config.steps * config.prompts_per_step,
+        )
         self.rollouts = open_rollouts(config, self.adapter)
         self.collector = Collector(
             config, self.adapter, self.samples, self.mixture, self.rollouts, self.console
