@@ -99,7 +99,7 @@ class Sides:
         save_samples(self.samples, config.data)
         self.trainer = Trainer(config)
         self.trainer.adapter.banned_tokens = tuple(self.never)
-        self.trainer.samples = self.samples  # images decoded
+        self.trainer.samples[:] = self.samples  # images decoded
         self.peer = self._peer(theirs)
         rows = conversations(self.samples)
         self.rows = [row for row in rows for _ in range(self.group)]
