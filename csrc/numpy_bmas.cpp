@@ -2,12 +2,15 @@
 // is checked again here.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 
-#include <stdexcept>
+#include <optional>
 #include <string>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 #include "core/bmas.h"
 #include "core/embedding_rows.h"
@@ -21,12 +24,20 @@ namespace {
 using Rows = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Vector = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Result = nb::ndarray<nb::numpy, double, nb::ndim<1>>;
+template <class T>
+using Array = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
 
-Result new_vector(std::size_t size) {
+template <class T>
+Array<T> moved_to_numpy(std::vector<T>&& values) {
+  auto* moved = new std::vector<T>(std::move(values));
+  nb::capsule owner(moved, [](void* memory) noexcept { delete static_cast<std::vector<T>*>(memory); });
+  return Array<T>(moved->data(), {moved->size()}, owner);
+}
+
+Array<double> new_vector(std::size_t size) {
   auto* values = new double[size];
   nb::capsule owner(values, [](void* memory) noexcept { delete[] static_cast<double*>(memory); });
-  return Result(values, {size}, owner);
+  return Array<double>(values, {size}, owner);
 }
 
 EmbeddingRows rows_of(const Rows& array, const std::string& dtype) {
@@ -62,9 +73,9 @@ TokenSequences sequences_of(const Vector<std::int32_t>& ids, const Vector<std::i
   return {ids.data(), begin, count};
 }
 
-Result row_norms_array(const Rows& array, const std::string& dtype, int num_threads) {
+Array<double> row_norms_array(const Rows& array, const std::string& dtype, int num_threads) {
   const EmbeddingRows rows = rows_of(array, dtype);
-  Result norms = new_vector(array.shape(0));
+  Array<double> norms = new_vector(array.shape(0));
   {
     nb::gil_scoped_release release;
     row_norms(rows, num_threads, norms.data());
@@ -72,12 +83,13 @@ Result row_norms_array(const Rows& array, const std::string& dtype, int num_thre
   return norms;
 }
 
-std::tuple<Result, Result> bmas_arrays(const Rows& array, const std::string& dtype, const Vector<float>& inverse_norms,
-                                       const Vector<std::int32_t>& completion_ids,
-                                       const Vector<std::int64_t>& completion_offsets,
-                                       const Vector<std::int32_t>& reference_ids,
-                                       const Vector<std::int64_t>& reference_offsets,
-                                       const Vector<std::int64_t>& reference_of, int num_threads) {
+std::tuple<Array<double>, Array<double>> bmas_arrays(const Rows& array, const std::string& dtype,
+                                                     const Vector<float>& inverse_norms,
+                                                     const Vector<std::int32_t>& completion_ids,
+                                                     const Vector<std::int64_t>& completion_offsets,
+                                                     const Vector<std::int32_t>& reference_ids,
+                                                     const Vector<std::int64_t>& reference_offsets,
+                                                     const Vector<std::int64_t>& reference_of, int num_threads) {
   const EmbeddingRows rows = rows_of(array, dtype);
   const TokenSequences completions = sequences_of(completion_ids, completion_offsets, rows.num_rows);
   const TokenSequences references = sequences_of(reference_ids, reference_offsets, rows.num_rows);
@@ -87,8 +99,8 @@ std::tuple<Result, Result> bmas_arrays(const Rows& array, const std::string& dty
     valid = reference_of.data()[i] >= 0 && reference_of.data()[i] < references.count;
   }
   if (!valid) throw nb::value_error("inverse_norms, reference_of and num_threads must fit the table and the sequences");
-  Result precision = new_vector(static_cast<std::size_t>(completions.count));
-  Result recall = new_vector(static_cast<std::size_t>(completions.count));
+  Array<double> precision = new_vector(static_cast<std::size_t>(completions.count));
+  Array<double> recall = new_vector(static_cast<std::size_t>(completions.count));
   {
     nb::gil_scoped_release release;
     bmas(rows, inverse_norms.data(), completions, references, reference_of.data(), num_threads, precision.data(),
@@ -97,11 +109,34 @@ std::tuple<Result, Result> bmas_arrays(const Rows& array, const std::string& dty
   return {precision, recall};
 }
 
+// Lists or tuples of plain ints as (ids int32 [T], offsets int64 [N + 1]); None where anything else is among them or an
+// int does not fit: those are for Python to convert or to refuse.
+std::optional<std::tuple<Array<std::int32_t>, Array<std::int64_t>>> flatten_lists(const nb::sequence& sequences) {
+  std::vector<std::int32_t> ids;
+  std::vector<std::int64_t> offsets = {0};
+  for (const nb::handle sequence : sequences) {
+    const bool is_list = PyList_CheckExact(sequence.ptr());
+    if (!is_list && !PyTuple_CheckExact(sequence.ptr())) return std::nullopt;
+    const Py_ssize_t size = is_list ? PyList_GET_SIZE(sequence.ptr()) : PyTuple_GET_SIZE(sequence.ptr());
+    for (Py_ssize_t i = 0; i < size; ++i) {
+      PyObject* item = is_list ? PyList_GET_ITEM(sequence.ptr(), i) : PyTuple_GET_ITEM(sequence.ptr(), i);
+      if (!PyLong_CheckExact(item)) return std::nullopt;
+      int overflow = 0;
+      const long long value = PyLong_AsLongLongAndOverflow(item, &overflow);
+      if (overflow != 0 || value < INT32_MIN || value > INT32_MAX) return std::nullopt;
+      ids.push_back(static_cast<std::int32_t>(value));
+    }
+    offsets.push_back(static_cast<std::int64_t>(ids.size()));
+  }
+  return std::make_tuple(moved_to_numpy(std::move(ids)), moved_to_numpy(std::move(offsets)));
+}
+
 }  // namespace
 
 void bind_bmas(nb::module_& m) {
   // noconvert: a table of another type or layout is an error here, never a silent copy.
   m.def("row_norms", row_norms_array, nb::arg("rows").noconvert(), nb::arg("dtype"), nb::arg("num_threads"));
+  m.def("flatten_lists", flatten_lists, nb::arg("sequences"));
   m.def("bmas", bmas_arrays, nb::arg("rows").noconvert(), nb::arg("dtype"), nb::arg("inverse_norms").noconvert(),
         nb::arg("completion_ids").noconvert(), nb::arg("completion_offsets").noconvert(),
         nb::arg("reference_ids").noconvert(), nb::arg("reference_offsets").noconvert(),

@@ -53,7 +53,6 @@ const BmasKernel& kernel_for(RowType type) {
 // One worker's memory within a call.
 struct Scratch {
   Buffer<float> widened;
-  Buffer<char> kernel;
   Buffer<float> column_max;
 };
 
@@ -176,7 +175,6 @@ class Computation {
     const std::int64_t panels = columns / kPanelWidth;
     const std::int64_t panels_per_block = std::max<std::int64_t>(1, kColumnBlockBytes / (panel_words() * 4));
     float* widened = scratch.widened.reserve(block * table_.dim);
-    char* kernel_scratch = scratch.kernel.reserve(block * depth_words_ * kernel_.scratch_row);
     for (std::int64_t first_panel = 0; first_panel < panels; first_panel += panels_per_block) {
       const std::int64_t num_panels = std::min(panels_per_block, panels - first_panel);
       for (std::int64_t i = begin; i < end; i += block) {
@@ -186,8 +184,8 @@ class Computation {
           rows[r] = i + r < end ? readable_row(group.rows[static_cast<std::size_t>(i + r)], widened + r * table_.dim)
                                 : rows[r - 1];
         }
-        kernel_.dots(rows, table_.dim, slot.panels.get() + first_panel * panel_words(), depth_words_, num_panels,
-                     slot.cosines.get() + i * columns + first_panel * kPanelWidth, columns, kernel_scratch);
+        kernel_.dots(rows, std::min(block, end - i), table_.dim, slot.panels.get() + first_panel * panel_words(),
+                     depth_words_, num_panels, slot.cosines.get() + i * columns + first_panel * kPanelWidth, columns);
       }
     }
     float row_inverse[kRowsPerTask];
@@ -221,7 +219,7 @@ class Computation {
     recall[completion.index] = sum / static_cast<double>(group.reference_tokens);
   }
 
-  static constexpr std::int64_t kMaxRowBlock = 32;
+  static constexpr std::int64_t kMaxRowBlock = 48;
 
   const EmbeddingRows& table_;
   const float* inverse_norms_;

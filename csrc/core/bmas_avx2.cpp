@@ -13,8 +13,8 @@ namespace {
 
 constexpr int kRows = 6;
 
-void dots(const void* const* rows, std::int64_t dim, const std::uint32_t* panels, std::int64_t depth_words,
-          std::int64_t num_panels, float* out, std::int64_t out_stride, void*) {
+void dots(const void* const* rows, std::int64_t, std::int64_t dim, const std::uint32_t* panels,
+          std::int64_t depth_words, std::int64_t num_panels, float* out, std::int64_t out_stride) {
   const float* row[kRows];
   for (int r = 0; r < kRows; ++r) row[r] = static_cast<const float*>(rows[r]);
   for (std::int64_t p = 0; p < num_panels; ++p) {
@@ -50,7 +50,7 @@ void widen(RowType type, const std::uint16_t* row, std::int64_t dim, float* out)
   for (; k < dim; ++k) out[k] = widen_float16(row[k]);
 }
 
-constexpr BmasKernel kKernel = {false, kRows, 1, 0, pack, dots, widen, finish, max_over_rows};
+constexpr BmasKernel kKernel = {false, kRows, 1, pack, dots, widen, finish, max_over_rows};
 
 }  // namespace
 

@@ -53,8 +53,8 @@ void dots_of_panels(const std::uint16_t* const* row, std::int64_t dim, const std
   }
 }
 
-void dots(const void* const* rows, std::int64_t dim, const std::uint32_t* panels, std::int64_t depth_words,
-          std::int64_t num_panels, float* out, std::int64_t out_stride, void*) {
+void dots(const void* const* rows, std::int64_t, std::int64_t dim, const std::uint32_t* panels,
+          std::int64_t depth_words, std::int64_t num_panels, float* out, std::int64_t out_stride) {
   const std::uint16_t* row[kRows];
   for (int r = 0; r < kRows; ++r) row[r] = static_cast<const std::uint16_t*>(rows[r]);
   const std::int64_t stride = depth_words * kPanelWidth;
@@ -79,7 +79,7 @@ void dots(const void* const* rows, std::int64_t dim, const std::uint32_t* panels
   }
 }
 
-constexpr BmasKernel kKernel = {true, kRows, 1, 0, pack, dots, nullptr, finish, max_over_rows};
+constexpr BmasKernel kKernel = {true, kRows, 1, pack, dots, nullptr, finish, max_over_rows};
 
 }  // namespace
 

@@ -14,8 +14,8 @@ using Float4 = float __attribute__((vector_size(16)));
 constexpr int kRows = 2;
 constexpr int kVectors = kPanelWidth / 4;
 
-void dots(const void* const* rows, std::int64_t dim, const std::uint32_t* panels, std::int64_t depth_words,
-          std::int64_t num_panels, float* out, std::int64_t out_stride, void*) {
+void dots(const void* const* rows, std::int64_t, std::int64_t dim, const std::uint32_t* panels,
+          std::int64_t depth_words, std::int64_t num_panels, float* out, std::int64_t out_stride) {
   const float* row0 = static_cast<const float*>(rows[0]);
   const float* row1 = static_cast<const float*>(rows[1]);
   for (std::int64_t p = 0; p < num_panels; ++p) {
@@ -39,7 +39,7 @@ void widen(RowType type, const std::uint16_t* row, std::int64_t dim, float* out)
   }
 }
 
-constexpr BmasKernel kKernel = {false, kRows, 1, 0, pack, dots, widen, finish, max_over_rows};
+constexpr BmasKernel kKernel = {false, kRows, 1, pack, dots, widen, finish, max_over_rows};
 
 }  // namespace
 

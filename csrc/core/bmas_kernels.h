@@ -15,18 +15,18 @@ namespace mixed_r1 {
 inline constexpr int kPanelWidth = 16;
 
 struct BmasKernel {
-  bool reads_bfloat16;       // rows are bfloat16 as stored; else float32, which the caller widens to
-  std::int64_t row_block;    // rows that one call of dots takes
-  std::int64_t depth_step;   // in words
-  std::int64_t scratch_row;  // bytes of scratch per row and word that dots needs
+  bool reads_bfloat16;      // rows are bfloat16 as stored; else float32, which the caller widens to
+  std::int64_t row_block;   // rows that one call of dots takes
+  std::int64_t depth_step;  // in words
 
   // Transposes num_words words of 16 rows.
   void (*pack)(const void* const* rows, std::int64_t num_words, std::uint32_t* panel);
 
   // out[i * out_stride + j] = <rows[i], column j>, accumulated in float32 over the depth in order, so that an entry
-  // depends on its two rows alone. i runs over row_block, j over num_panels * 16; dim is the length of a row.
-  void (*dots)(const void* const* rows, std::int64_t dim, const std::uint32_t* panels, std::int64_t depth_words,
-               std::int64_t num_panels, float* out, std::int64_t out_stride, void* scratch);
+  // depends on its two rows alone. rows holds row_block pointers and out row_block rows, of which the first num_rows
+  // are wanted: a kernel may leave out or compute the rest. j runs over num_panels * 16; dim is the length of a row.
+  void (*dots)(const void* const* rows, std::int64_t num_rows, std::int64_t dim, const std::uint32_t* panels,
+               std::int64_t depth_words, std::int64_t num_panels, float* out, std::int64_t out_stride);
 
   // Widens bfloat16 or float16 to float32 (kernels that read float32).
   void (*widen)(RowType type, const std::uint16_t* row, std::int64_t dim, float* out);

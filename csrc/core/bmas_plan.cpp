@@ -43,27 +43,33 @@ class DistinctIds {
   std::int32_t count_ = 0;
 };
 
-void fill_group(Group& group, std::int64_t num_ids, const TokenSequences& completions,
-                const TokenSequences& references) {
-  // 16 bytes per vocabulary entry, kept by each thread that ever ran this: clearing it for each call would cost more.
-  thread_local DistinctIds columns, rows;
-  columns.clear(num_ids);
-  rows.clear(num_ids);
-  const std::int64_t reference_end = references.offsets[group.reference + 1];
-  for (std::int64_t t = references.offsets[group.reference]; t < reference_end; ++t) {
+void fill_columns(Group& group, const TokenSequences& references, DistinctIds& columns) {
+  const std::int64_t begin = references.offsets[group.reference], end = references.offsets[group.reference + 1];
+  for (std::int64_t t = begin; t < end; ++t) {
     const auto [column, is_new] = columns.insert(references.ids[t]);
     if (is_new) {
       group.columns.push_back(references.ids[t]);
       group.column_counts.push_back(0);
     }
     ++group.column_counts[static_cast<std::size_t>(column)];
-    ++group.reference_tokens;
   }
+  group.reference_tokens = end - begin;
+}
+
+void fill_rows(Group& group, const TokenSequences& completions, const DistinctIds& columns, DistinctIds& rows) {
+  std::int64_t num_tokens = 0;
+  for (GroupCompletion& completion : group.completions) {
+    completion.tokens_begin = num_tokens;
+    num_tokens += completions.offsets[completion.index + 1] - completions.offsets[completion.index];
+    completion.tokens_end = num_tokens;
+  }
+  group.token_row.resize(static_cast<std::size_t>(num_tokens));
+  std::int32_t* token_row = group.token_row.data();
   std::vector<std::int64_t> last_seen_in;  // [rows] the last completion that holds the row
   for (GroupCompletion& completion : group.completions) {
-    completion.tokens_begin = static_cast<std::int64_t>(group.token_row.size());
     completion.distinct_begin = static_cast<std::int64_t>(group.distinct.size());
-    for (std::int64_t t = completions.offsets[completion.index]; t < completions.offsets[completion.index + 1]; ++t) {
+    const std::int64_t end = completions.offsets[completion.index + 1];
+    for (std::int64_t t = completions.offsets[completion.index]; t < end; ++t) {
       const std::int32_t id = completions.ids[t];
       const auto [row, is_new] = rows.insert(id);
       if (is_new) {
@@ -75,11 +81,21 @@ void fill_group(Group& group, std::int64_t num_ids, const TokenSequences& comple
         last_seen_in[static_cast<std::size_t>(row)] = completion.index;
         group.distinct.push_back(row);
       }
-      group.token_row.push_back(row);
+      *token_row++ = row;
     }
-    completion.tokens_end = static_cast<std::int64_t>(group.token_row.size());
     completion.distinct_end = static_cast<std::int64_t>(group.distinct.size());
   }
+}
+
+void fill_group(Group& group, std::int64_t num_ids, const TokenSequences& completions,
+                const TokenSequences& references) {
+  // 16 bytes per vocabulary entry, kept by each thread that ever ran this: clearing it for each call would cost more.
+  thread_local DistinctIds columns_of_thread, rows_of_thread;
+  DistinctIds &columns = columns_of_thread, &rows = rows_of_thread;
+  columns.clear(num_ids);
+  rows.clear(num_ids);
+  fill_columns(group, references, columns);
+  fill_rows(group, completions, columns, rows);
 }
 
 std::string_view bytes_of(const TokenSequences& sequences, std::int64_t index) {

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixed_r1_kernels._impl import native, resolve, thread_count
+from mixed_r1_kernels._impl import missing, native, resolve, thread_count
 from mixed_r1_kernels.bmas import reference as float64
 from mixed_r1_kernels.embedding_table import EmbeddingTable
 
@@ -117,10 +117,18 @@ def similarity_matrix(completion: Any, reference: Any, table: EmbeddingTable) ->
 
 def _flatten(sequences: Sequence[Any], argument: str, num_rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Ragged ids as (ids int32 [T], offsets int64 [N + 1]), each id checked to be in [0, num_rows)."""
-    arrays = [_integers(sequence, argument) for sequence in sequences]
-    offsets = np.zeros(len(arrays) + 1, np.int64)
-    np.cumsum([array.size for array in arrays], out=offsets[1:])
-    ids = np.concatenate(arrays) if arrays else np.zeros(0, np.int64)
+    flat = (
+        native().flatten_lists(sequences)
+        if missing("native") is None and isinstance(sequences, list)
+        else None
+    )
+    if flat is not None:
+        ids, offsets = flat
+    else:
+        arrays = [_integers(sequence, argument) for sequence in sequences]
+        offsets = np.zeros(len(arrays) + 1, np.int64)
+        np.cumsum([array.size for array in arrays], out=offsets[1:])
+        ids = np.concatenate(arrays) if arrays else np.zeros(0, np.int64)
     if ids.size and (ids.min() < 0 or ids.max() >= num_rows):
         position = int(np.flatnonzero((ids < 0) | (ids >= num_rows))[0])
         where = int(np.searchsorted(offsets, position, side="right")) - 1

@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m benchmarks --op NAME``. One module per op; harness.py measures and records."""

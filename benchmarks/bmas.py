@@ -1,0 +1,98 @@
+"""BMAS: 8 prompts x 16 completions of real prose, and a sweep over width, group size and length.
+
+Work is counted after deduplication, 2 d sum_g rows_g columns_g (rows and columns: distinct ids of a group's
+completions and of its reference), for every contender alike: a rate tells what a method that does the least
+work would have to reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Case, Contender
+from benchmarks.peers_bmas import peers
+from benchmarks.text import VOCABULARY, Batch, batch
+from mixed_r1_kernels import BmasScores, EmbeddingTable, bmas
+
+TOLERANCE = 5e-7
+STANDARD = [(8, 16, 554, 150, 2048), (8, 16, 554, 150, 3584)]
+SCALING = [
+    *((8, 16, 554, 150, dim) for dim in (512, 1024, 2048, 3584, 5120, 8192)),
+    *((8, group, 554, 150, 2048) for group in (1, 4, 64)),
+    *((8, 16, length, 150, 2048) for length in (20, 100, 4000)),
+    *((8, 16, 554, length, 2048) for length in (10, 1000)),
+    *((prompts, 16, 554, 150, 2048) for prompts in (1, 64)),
+]
+
+
+def table_bits(dim: int) -> np.ndarray:
+    """A bfloat16 table [VOCABULARY, dim] as uint16 bits: rows share a direction, as trained embeddings do."""
+    rng = np.random.default_rng(0)
+    shared = rng.standard_normal(dim, np.float32)
+    bits = np.empty((VOCABULARY, dim), np.uint16)
+    for begin in range(0, VOCABULARY, 4096):
+        rows = rng.standard_normal((4096, dim), np.float32) * np.float32(0.02) + np.float32(0.01) * shared
+        bits[begin : begin + 4096] = rows.view(np.uint32) >> 16
+    return bits
+
+
+def cases(options: argparse.Namespace) -> Iterator[Case]:
+    tables: dict[int, tuple[np.ndarray, EmbeddingTable]] = {}
+    for sizes in SCALING if options.scaling else STANDARD:
+        *shape, dim = sizes
+        if dim not in tables:
+            tables.clear()
+            bits = table_bits(dim)
+            tables[dim] = bits, EmbeddingTable(bits, dtype="bfloat16")
+        yield _case(batch(*shape), *tables[dim], options)
+
+
+def _case(data: Batch, bits: np.ndarray, table: EmbeddingTable, options: argparse.Namespace) -> Case:
+    def run(impl: str, on: EmbeddingTable) -> BmasScores:
+        pairs = data.reference_of
+        return bmas(
+            data.completions, data.references, on, reference_of=pairs, impl=impl, num_threads=options.threads
+        )
+
+    expected = run("reference", table)
+
+    def error(result: Any) -> float:
+        return float(max(np.abs(result[i] - expected[i]).max() for i in (0, 1)))
+
+    moved = table.to(options.device)
+    contenders = [
+        Contender(f"mixed_r1 {impl}", lambda impl=impl: run(impl, moved), tolerance=TOLERANCE)
+        for impl in options.impl
+    ]
+    if options.peers:
+        contenders += [
+            Contender(name, call, is_peer=True) for name, call in peers(data, bits, options.threads)
+        ]
+    rows, columns = data.distinct()
+    work = 2.0 * table.dim * sum(r * c for r, c in _group_sizes(data))
+    tokens = sum(map(len, data.completions))
+    prompts, completions = len(data.references), len(data.completions)
+    name = f"{prompts} x {completions // prompts}, d={table.dim}, {tokens // completions} tokens a completion"
+    parameters = {
+        "prompts": prompts,
+        "completions": completions,
+        "dim": table.dim,
+        "vocabulary": len(table),
+        "table": table.dtype,
+        "completion_tokens": tokens,
+        "distinct_completion_tokens": rows,
+        "reference_tokens": sum(map(len, data.references)),
+        "distinct_reference_tokens": columns,
+    }
+    formula = "2 d sum_g rows_g columns_g, distinct ids"
+    return Case(name, contenders, error, work, "GFLOP/s", formula, parameters)
+
+
+def _group_sizes(data: Batch) -> Iterator[tuple[int, int]]:
+    for prompt, reference in enumerate(data.references):
+        members = np.flatnonzero(data.reference_of == prompt)
+        yield len(set().union(*(data.completions[i] for i in members))), len(set(reference))
