@@ -39,9 +39,10 @@ void count_tags(std::string_view text, Tag* tags, std::size_t num_tags) {
     const void* next = std::memchr(text.data() + i, '<', text.size() - i);
     if (next == nullptr) return;
     i = static_cast<std::size_t>(static_cast<const char*>(next) - text.data());
+    const char next_char = i + 1 < text.size() ? text[i + 1] : '<';
     std::size_t length = 1;
     for (std::size_t t = 0; t < num_tags; ++t) {
-      if (text.compare(i, tags[t].name.size(), tags[t].name) == 0) {
+      if (next_char == tags[t].name[1] && text.compare(i, tags[t].name.size(), tags[t].name) == 0) {
         tags[t].found(i);
         length = tags[t].name.size();
         break;

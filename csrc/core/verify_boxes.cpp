@@ -42,16 +42,21 @@ unsigned char class_of(char c) { return kClasses[static_cast<unsigned char>(c)];
 
 bool is_ascii_digit(char c) { return c >= '0' && c <= '9'; }
 
+// At most 15 digits: exact.
+double small_integer(std::string_view digits) {
+  std::int64_t value = 0;
+  for (const char c : digits) value = value * 10 + (c - '0');
+  return static_cast<double>(value);
+}
+
 // [sign] digits [. digits] [exponent], or nan for nan, inf and infinity. False for any other token.
 bool read_token(std::string_view token, double& value) {
   const bool negative = token[0] == '-';
   if (negative || token[0] == '+') token.remove_prefix(1);
-  if (token.size() == 3 || token.size() == 8) {
-    std::u32string word(token.begin(), token.end());
-    if (is_non_finite_word(word)) {
-      value = std::numeric_limits<double>::quiet_NaN();
-      return true;
-    }
+  if (!token.empty() && (token[0] | 0x20) >= 'i' && token.size() <= 8) {
+    if (!is_non_finite_word(std::u32string(token.begin(), token.end()))) return false;
+    value = std::numeric_limits<double>::quiet_NaN();
+    return true;
   }
   std::size_t i = 0, digits = 0;
   const auto run = [&] {
@@ -71,7 +76,7 @@ bool read_token(std::string_view token, double& value) {
     if (run() == 0) return false;
   }
   if (i != token.size()) return false;
-  value = to_double(token);
+  value = digits == i && digits <= 15 ? small_integer(token) : to_double(token);
   if (negative) value = -value;
   return true;
 }

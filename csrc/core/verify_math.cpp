@@ -19,9 +19,8 @@ constexpr std::size_t kMaxDigits = 100;
 template <class T>
 bool same_set(const std::vector<T>& a, const std::vector<T>& b) {
   const auto within = [](const std::vector<T>& small, const std::vector<T>& large) {
-    return std::all_of(small.begin(), small.end(), [&](const T& element) {
-      return std::find(large.begin(), large.end(), element) != large.end();
-    });
+    return std::all_of(small.begin(), small.end(),
+                       [&](const T& element) { return std::find(large.begin(), large.end(), element) != large.end(); });
   };
   return within(a, b) && within(b, a);
 }

@@ -31,7 +31,7 @@ class Natural {
   Natural minus(const Natural& other) const;  // other <= *this
   Natural times(const Natural& other) const;
   Natural exactly_over(const Natural& divisor) const;  // divisor > 0 divides *this
-  std::uint64_t over_small(std::uint64_t divisor);  // divides in place, returns the remainder
+  std::uint64_t over_small(std::uint64_t divisor);     // divides in place, returns the remainder
   std::uint64_t modulo_small(std::uint64_t divisor) const;
 
   static Natural gcd(Natural a, Natural b);

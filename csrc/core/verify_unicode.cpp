@@ -112,7 +112,13 @@ bool is_valid_utf8(std::string_view text) noexcept {
 
 std::u32string decode_utf8(std::string_view text) {
   constexpr unsigned kLeadBits[5] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+  unsigned char bits = 0;
+  for (const char c : text) bits |= static_cast<unsigned char>(c);
   std::u32string out;
+  if (bits < 0x80) {
+    out.assign(text.begin(), text.end());
+    return out;
+  }
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size();) {
     const std::size_t length = sequence_length(text, i);

@@ -21,6 +21,7 @@ bool is_quote(char32_t c) {
 
 std::vector<Word> find_words(std::u32string_view text) {
   std::vector<Word> words;
+  words.reserve(8);
   std::size_t i = 0;
   while (i < text.size()) {
     if (!is_letter(text[i])) {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -11,9 +11,9 @@ from mixed_r1.config import Config
 from mixed_r1.schema import TASKS, Task
 from mixed_r1_kernels.verify import VerifySettings
 
-__all__ = ["COLUMN_OF", "TASK_COLUMNS", "OpenEndedConfig", "RewardConfig"]
+__all__ = ["COLUMN_OF", "TASK_COLUMNS", "BoxScore", "OpenEndedConfig", "RewardConfig"]
 
-COLUMN_OF: dict[Task, str] = {
+COLUMN_OF: dict[str, str] = {
     "yes_no": "matching",
     "multiple_choice": "matching",
     "chart": "chart",
@@ -21,6 +21,7 @@ COLUMN_OF: dict[Task, str] = {
     "grounding": "iou",
     "open_ended": "open_ended",
 }
+BoxScore: TypeAlias = Literal["continuous", "threshold", "giou", "plus_one", "vlm_r1"]
 TASK_COLUMNS = ("matching", "chart", "math", "iou", "open_ended")
 
 
@@ -69,7 +70,7 @@ class RewardConfig(Config):
     format_weight: float = Field(default=0.1, ge=0.0, allow_inf_nan=False)
     weights: dict[str, float] = Field(default_factory=dict)
     box_frame: Literal["pixels", "norm1000", "norm1", "resized"] = "pixels"
-    box_score: Literal["continuous", "threshold", "giou", "plus_one", "vlm_r1"] = "continuous"
+    box_score: BoxScore = "continuous"
     box_threshold: float = Field(default=0.5, gt=0.0, le=1.0)
     chart_score: Literal["relaxed", "graded"] = "relaxed"
     chart_text: Literal["exact", "anls"] = "exact"

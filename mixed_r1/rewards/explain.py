@@ -10,12 +10,11 @@ import numpy as np
 
 from mixed_r1.rewards.grounding import match
 from mixed_r1.rewards.open_ended import OpenEndedScorer
-from mixed_r1.rewards.prepared import PreparedRow
 from mixed_r1.rewards.reward import MixedReward
+from mixed_r1.rewards.rows import GoldBoxes
 from mixed_r1.schema import Box, Sample
-from mixed_r1_kernels import Reason
-from mixed_r1_kernels.bmas.api import similarity_matrix
-from mixed_r1_kernels.verify import verify
+from mixed_r1_kernels import Reason, similarity_matrix
+from mixed_r1_kernels.verify import VerifyResult, verify
 
 __all__ = ["BoxMatch", "Cell", "Explanation", "TokenMatch", "explain"]
 
@@ -73,34 +72,38 @@ class Explanation:
 def explain(reward: MixedReward, completion: str, sample: Sample | Mapping[str, Any]) -> Explanation:
     """Score one completion and say why. Raises as ``MixedReward`` does."""
     batch = reward([completion], [sample])
-    row = reward.prepared_row(sample)
+    slots = reward.rows.slots([sample])
+    row, column = reward.rows.prepared[slots[0]], batch.names[reward.rows.column[slots[0]]]
     cells = {}
     for k, name in enumerate(batch.names):
         value = float(batch.values[0, k])
-        cells[name] = Cell(
-            None if np.isnan(value) else value, float(batch.weights[0, k]), Reason(int(batch.reasons[0, k]))
-        )
+        reason = Reason(int(batch.reasons[0, k]))
+        cells[name] = Cell(None if np.isnan(value) else value, float(batch.weights[0, k]), reason)
     total = float(batch.total[0]) if batch.mask[0] else None
-    spec, answer = row.gold.spec, batch.answers[0]
-    found = Explanation(spec.task, answer, spec.answer, total, cells, row.error)
-    if row.error is not None or cells[batch.names[row.column]].reason not in (Reason.OK, Reason.DEGENERATE):
+    spec = row.gold.spec
+    found = Explanation(spec.task, batch.answers[0], spec.answer, total, cells, row.error)
+    if row.error is not None or cells[column].reason not in (Reason.OK, Reason.DEGENERATE):
         return found
     if spec.task == "grounding":
-        return replace(found, boxes=_box_matches(completion, row, reward.impl))
+        result = verify([completion], [row.gold], impl=reward.impl)
+        return replace(found, boxes=_box_matches(result, reward.rows.gold_boxes(slots)))
     if spec.task == "open_ended" and reward.open_ended is not None:
         return _with_tokens(found, reward.open_ended)
     return found
 
 
-def _box_matches(completion: str, row: PreparedRow, impl: str) -> tuple[BoxMatch, ...]:
-    result = verify([completion], [row.gold], impl=impl)
-    matching = match([row], result.boxes, result.box_counts)
-    gold_of = dict(zip(matching.predicted_index.tolist(), matching.gold_index.tolist(), strict=True))
-    iou_of = dict(zip(matching.predicted_index.tolist(), matching.iou.tolist(), strict=True))
-    golds: list[Box] = [tuple(box) for box in row.boxes.tolist()]
+def _box_matches(result: VerifyResult, gold: GoldBoxes) -> tuple[BoxMatch, ...]:
+    matching = match(result.boxes, result.box_counts, gold)
+    pairs = zip(
+        matching.predicted_index.tolist(), matching.gold_index.tolist(), matching.iou.tolist(), strict=True
+    )
+    partner = {predicted: (which, iou) for predicted, which, iou in pairs}
+    golds: list[Box] = [tuple(box) for box in gold.boxes.tolist()]
     return tuple(
-        BoxMatch(tuple(box), golds[gold_of[i]] if i in gold_of else None, iou_of.get(i, 0.0))
-        for i, box in enumerate((result.boxes * row.scale).tolist())
+        BoxMatch(
+            tuple(box), golds[partner[i][0]] if i in partner else None, partner[i][1] if i in partner else 0.0
+        )
+        for i, box in enumerate((result.boxes * gold.scale).tolist())
     )
 
 

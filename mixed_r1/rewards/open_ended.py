@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixed_r1.rewards.config import OpenEndedConfig
-from mixed_r1_kernels import Reason
-from mixed_r1_kernels.bmas.api import bmas
-from mixed_r1_kernels.embedding_table import EmbeddingTable
+from mixed_r1_kernels import EmbeddingTable, Reason, bmas
 
 __all__ = ["OpenEndedScorer"]
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from mixed_r1.rewards.batch import RewardBatch
-from mixed_r1.rewards.config import COLUMN_OF, TASK_COLUMNS, RewardConfig
+from mixed_r1.rewards.config import TASK_COLUMNS, RewardConfig
 from mixed_r1.rewards.grounding import score_boxes
 from mixed_r1.rewards.open_ended import OpenEndedScorer
-from mixed_r1.rewards.prepared import PreparedRow, content_key, prepare
-from mixed_r1.schema import Sample
+from mixed_r1.rewards.rows import Rows
+from mixed_r1.schema import TASKS, Sample
 from mixed_r1_kernels import Reason
-from mixed_r1_kernels.verify import compile_gold, verify
+from mixed_r1_kernels.verify import verify
 
 __all__ = ["MixedReward", "RewardFunction"]
 
 RewardFunction = Callable[[Sequence[str], Sequence[str], Sequence[Any]], Sequence[float | None]]
 Floats = NDArray[np.float64]
-MAX_CACHED_ROWS = 1 << 16
+GROUNDING, OPEN_ENDED = TASKS.index("grounding"), TASKS.index("open_ended")
 
 
 class MixedReward:
@@ -73,7 +71,7 @@ class MixedReward:
                 f"{missing} must be given together with the other of table and tokenizer, got None"
             )
         self.open_ended = OpenEndedScorer(table, tokenizer) if table is not None else None
-        self._rows: dict[Any, PreparedRow] = {}
+        self.rows = Rows(base, self.names)
 
     def column_weights(self) -> NDArray[np.float64]:
         """The weights [K] of the columns, before overrides of tasks and rows."""
@@ -84,8 +82,9 @@ class MixedReward:
         """(index, what is wrong) of every row that would be masked. For loading time."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            rows = [self.prepared_row(sample) for sample in samples]
-        return [(i, row.error) for i, row in enumerate(rows) if row.error is not None]
+            slots = self.rows.slots(samples).tolist()
+        problems = [(i, self.rows.prepared[slot].error) for i, slot in enumerate(slots)]
+        return [(i, problem) for i, problem in problems if problem is not None]
 
     def __call__(
         self, completions: Sequence[str], samples: Sequence[Sample | Mapping[str, Any]]
@@ -105,95 +104,47 @@ class MixedReward:
         batch.score_boxes()
         batch.score_texts(self.open_ended)
         values, reasons = batch.table(self.names)
-        self._call_functions(batch, values, reasons)
-        mask = np.logical_not(np.isin(reasons, (Reason.BAD_GOLD, Reason.INTERNAL_ERROR)).any(axis=1))
-        weights = np.array([row.weights for row in batch.rows]).reshape(-1, len(self.names))[batch.row_of]
-        total = np.zeros(len(completions))
-        for k in range(len(self.names)):  # one order of summation whatever the batch
-            total += np.where(np.isnan(values[:, k]), 0.0, values[:, k]) * weights[:, k]
+        weights = np.take(self.rows.weights, batch.slots, axis=0)
+        task_weights = weights[np.arange(len(values)), batch.columns]
+        total = _or_zero(batch.values) * task_weights
+        mask = ~batch.unusable
+        for name, function in self.functions.items():
+            k = self.names.index(name)
+            values[:, k], reasons[:, k] = batch.call(name, function)
+            total += _or_zero(values[:, k]) * weights[:, k]
+            mask &= reasons[:, k] != Reason.INTERNAL_ERROR
+        total += _or_zero(values[:, -1]) * weights[:, -1]
         total[~mask] = np.nan
         return RewardBatch(total, values, self.names, reasons, mask, weights, batch.result.spans, completions)
 
-    def prepared_row(self, row: Sample | Mapping[str, Any]) -> PreparedRow:
-        """The compiled form of ``row``, made once per distinct content. An unusable one warns."""
-        if isinstance(row, Sample):
-            return self._prepare(row)
-        if not isinstance(row, Mapping):
-            raise TypeError(f"samples must hold Sample or mappings, got {type(row).__name__}")
-        try:
-            return self._prepare(Sample(**row))
-        except ValidationError as error:
-            problem = "; ".join(item["msg"] for item in error.errors())
-            self._warn(str(row.get("id")), problem)
-            gold = compile_gold("open_ended", None, settings=self.config.verify_settings())
-            column = self.names.index(dict[Any, str](COLUMN_OF).get(row.get("task"), "matching"))
-            return PreparedRow(self.config, column, self.column_weights(), gold, problem)
 
-    def _prepare(self, sample: Sample) -> PreparedRow:
-        key = content_key(sample)
-        row = self._rows.get(key)
-        if row is None:
-            row = prepare(sample, self.config, self.names)
-            if len(self._rows) >= MAX_CACHED_ROWS:
-                self._rows.clear()
-            self._rows[key] = row
-            if row.error is not None:
-                self._warn(sample.id, row.error)
-        return row
-
-    def _warn(self, sample_id: str, problem: str) -> None:
-        warnings.warn(f"sample {sample_id} is masked, it cannot be scored: {problem}", stacklevel=6)
-
-    def _call_functions(self, batch: _Call, values: Floats, reasons: NDArray[np.uint8]) -> None:
-        if not self.functions:
-            return
-        starts_ends = batch.result.spans.tolist()
-        answers = [text[a:b] for text, (a, b) in zip(batch.completions, starts_ends, strict=True)]
-        for name, function in self.functions.items():
-            scores = list(function(batch.completions, answers, batch.samples))
-            if len(scores) != len(answers):
-                raise ValueError(
-                    f"{name} must return one score per completion ({len(answers)}), got {len(scores)}"
-                )
-            k = self.names.index(name)
-            for i, score in enumerate(scores):
-                if score is None:
-                    continue
-                finite = math.isfinite(score)
-                values[i, k] = float(score) if finite else np.nan
-                reasons[i, k] = Reason.OK if finite else Reason.INTERNAL_ERROR
+def _or_zero(values: Floats) -> Floats:
+    return np.where(np.isnan(values), 0.0, values)
 
 
 class _Call:
-    """One batch on its way: its distinct rows, the verdicts of the scan, the task values still to be made."""
+    """One batch on its way: the verdicts of the scan, and the task values still to be made."""
 
     def __init__(self, reward: MixedReward, completions: Sequence[str], samples: Sequence[Any]) -> None:
-        self.completions, self.samples = completions, samples
-        keys = list(map(id, samples))
-        self.rows: list[PreparedRow] = []
-        position: dict[int, int] = {}
-        for key, sample in dict(zip(keys, samples, strict=True)).items():
-            position[key] = len(self.rows)
-            self.rows.append(reward.prepared_row(sample))
-        row_of = list(map(position.__getitem__, keys))
-        self.row_of: NDArray[np.int64] = np.array(row_of, np.int64)
-        golds = [row.gold for row in self.rows]
-        self.result = verify(completions, golds, gold_of=self.row_of, impl=reward.impl)
-        self.columns = np.array([row.column for row in self.rows], np.int64)[self.row_of]
-        self.tasks = np.array([row.gold.spec.task for row in self.rows], object)[self.row_of]
-        unusable = np.array([row.error is not None for row in self.rows], bool)[self.row_of]
-        self.values, self.reasons = self.result.task_value.copy(), self.result.task_reason.copy()
-        self.values[unusable], self.reasons[unusable] = np.nan, Reason.BAD_GOLD
-        self.pending = np.isnan(self.values) & ~unusable
+        self.completions, self.samples, self.rows = completions, samples, reward.rows
+        self.slots = reward.rows.slots(samples)
+        golds, gold_of = reward.rows.golds(self.slots)
+        self.result = verify(completions, golds, gold_of=gold_of, impl=reward.impl)
+        self.tasks = reward.rows.task[self.slots]
+        self.columns = reward.rows.column[self.slots]
+        self.unusable = reward.rows.unusable[self.slots]
+        self.values = np.where(self.unusable, np.nan, self.result.task_value)
+        self.reasons = np.where(self.unusable, np.uint8(Reason.BAD_GOLD), self.result.task_reason)
+        self.pending = np.isnan(self.values) & ~self.unusable
 
     def score_boxes(self) -> None:
-        chosen = np.flatnonzero(self.pending & (self.tasks == "grounding"))
+        chosen = self.pending & (self.tasks == GROUNDING)
         counts = self.result.box_counts
-        boxes = self.result.boxes[np.repeat(np.isin(np.arange(len(counts)), chosen), counts)]
-        self.values[chosen] = score_boxes([self.rows[r] for r in self.row_of[chosen]], boxes, counts[chosen])
+        boxes = self.result.boxes[np.repeat(chosen, counts)]
+        self.values[chosen] = score_boxes(boxes, counts[chosen], self.rows.gold_boxes(self.slots[chosen]))
 
     def score_texts(self, scorer: OpenEndedScorer | None) -> None:
-        open_ended = self.tasks == "open_ended"
+        open_ended = self.tasks == OPEN_ENDED
         if scorer is None and open_ended.any():
             raise ValueError(
                 "table and tokenizer must be given to MixedReward where samples are open_ended, got None; "
@@ -203,7 +154,7 @@ class _Call:
         if scorer is None or not chosen.size:
             return
         spans = self.result.spans[chosen].tolist()
-        rows = [self.rows[r] for r in self.row_of[chosen]]
+        rows = [self.rows.prepared[slot] for slot in self.slots[chosen].tolist()]
         scores = scorer.score(
             [self.completions[i][a:b] for i, (a, b) in zip(chosen.tolist(), spans, strict=True)],
             [row.gold.spec.answer for row in rows],
@@ -219,3 +170,19 @@ class _Call:
         values[every, self.columns], reasons[every, self.columns] = self.values, self.reasons
         values[:, -1], reasons[:, -1] = self.result.format_value, self.result.format_reason
         return values, reasons
+
+    def call(self, name: str, function: RewardFunction) -> tuple[Floats, NDArray[np.uint8]]:
+        """The scores [N] of a function of the user, with reasons."""
+        spans = self.result.spans.tolist()
+        answers = [text[a:b] for text, (a, b) in zip(self.completions, spans, strict=True)]
+        scores = list(function(self.completions, answers, self.samples))
+        if len(scores) != len(answers):
+            raise ValueError(
+                f"{name} must return one score per completion ({len(answers)}), got {len(scores)}"
+            )
+        values = np.array([np.nan if score is None else score for score in scores], np.float64)
+        given = np.array([score is not None for score in scores], bool)
+        failed = given & ~np.isfinite(values)
+        reasons = np.full(len(scores), Reason.OK, np.uint8)
+        reasons[~given], reasons[failed] = Reason.NOT_APPLICABLE, Reason.INTERNAL_ERROR
+        return np.where(failed, np.nan, values), reasons

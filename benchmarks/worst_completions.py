@@ -1,0 +1,77 @@
+"""Completions made to be slow to judge, in any length: floods of tags, brackets, digits, quotes, blanks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mixed_r1_kernels.verify import CompiledGold, VerifySettings, compile_gold
+
+__all__ = ["FAMILIES", "Family"]
+
+ANSWER = "<think>x</think><answer>{}</answer>"
+
+
+class Family(NamedTuple):
+    """``make(n)`` is a completion of about n bytes, judged against ``gold``."""
+
+    name: str
+    gold: CompiledGold
+    make: Callable[[int], str]
+
+
+def _answer(name: str, task: str, unit: str, before: str = "", after: str = "") -> Family:
+    def make(size: int) -> str:
+        room = max(1, size - len(ANSWER) - len(before) - len(after))
+        return ANSWER.format(before + unit * (room // len(unit.encode())) + after)
+
+    return Family(name, GOLDS[task], make)
+
+
+def _whole(name: str, unit: str, task: str = "open_ended") -> Family:
+    return Family(name, GOLDS[task], lambda size: unit * (size // len(unit.encode())))
+
+
+GOLDS = {
+    "yes_no": compile_gold("yes_no", "no"),
+    "multiple_choice": compile_gold("multiple_choice", "B", options=["a cat", "a dog", "c", "d"]),
+    "chart": compile_gold("chart", "42"),
+    "list": compile_gold("chart", ("1", "2")),
+    "math": compile_gold("math", "\\frac{1}{2}"),
+    "grounding": compile_gold("grounding", None),
+    "open_ended": compile_gold("open_ended", None),
+    "boxed": compile_gold("open_ended", None, settings=VerifySettings(format="boxed")),
+}
+
+FAMILIES = (
+    _whole("open tags", "<answer>"),
+    _whole("close tags", "</answer>"),
+    _whole("thoughts", "<think></think>"),
+    _whole("whole answers", "<think></think><answer>yes</answer>", "yes_no"),
+    _whole("less-than signs", "<"),
+    _whole("almost tags", "<answer"),
+    _whole("almost closing tags", "</answer <"),
+    _whole("blanks", " \n"),
+    _whole("boxed", "\\boxed{", "boxed"),
+    Family("boxed braces", GOLDS["boxed"], lambda size: "\\boxed{" + "{" * (size - 7)),
+    Family("boxed backslashes", GOLDS["boxed"], lambda size: "\\boxed{" + "\\" * (size - 8) + "}"),
+    _answer("blank answer", "yes_no", " "),
+    _answer("yes and no", "yes_no", "yes no "),
+    _answer("combining marks", "yes_no", "\u0301\u0323"),
+    _answer("letters", "multiple_choice", "B "),
+    _answer("digits", "chart", "9"),
+    _answer("separators", "list", "1,"),
+    _answer("fractions", "math", "\\frac{1}{2}"),
+    _answer("open brackets", "grounding", "["),
+    _answer("empty brackets", "grounding", "[]"),
+    _answer("numbers in one bracket", "grounding", "1,", "["),
+    _answer("digits in a box", "grounding", "1", "[0,0,1,"),
+    _answer("boxes", "grounding", "[1,2,3,4],"),
+    _answer("points", "grounding", "(1,2) "),
+    _answer("quotes in brackets", "grounding", '"', "["),
+    _answer("backslashes in quotes", "grounding", "\\", '["'),
+    _answer("closing brackets", "grounding", ")", "[" * 60),
+    _answer("words in brackets", "grounding", "true,", "["),
+    _answer("text", "open_ended", "a word "),
+    _answer("wide text", "open_ended", "\u6c34\u00e9"),
+)
