@@ -204,6 +204,7 @@ nb::object run_verify(const nb::object& completions, const nb::list& golds,
 }  // namespace
 
 void bind_verify(nb::module_& m) {
+  nb::set_leak_warnings(false);  // golds may live in a caller's module until the interpreter is gone
   nb::class_<Gold>(m, "VerifyGold", "A gold read once, for verify.")
       .def("__init__", &make_gold, nb::arg("task"), nb::arg("answers"), nb::arg("is_list"), nb::arg("options"),
            nb::arg("settings"))

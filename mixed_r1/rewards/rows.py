@@ -6,7 +6,6 @@ import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import repeat
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -95,12 +94,13 @@ class Rows:
         """
         if len(self.prepared) >= MAX_ROWS:
             self._clear()
-        known = map(self._by_id.get, map(id, samples), repeat(-1))
-        found = np.fromiter(known, np.int64, len(samples))
-        for i in np.flatnonzero(found < 0).tolist():
-            slot = self._by_id.get(id(samples[i]))  # this batch may have brought it already
-            found[i] = self._slot(samples[i]) if slot is None else slot
-        return found
+        ids = np.fromiter(map(id, samples), np.int64, len(samples))
+        starts = np.flatnonzero(np.diff(ids, prepend=0))  # a row stands once for each completion of its group
+        found = []
+        for i in starts.tolist():
+            slot = self._by_id.get(id(samples[i]))
+            found.append(self._slot(samples[i]) if slot is None else slot)
+        return np.repeat(np.array(found, np.int64), np.diff(starts, append=len(ids)))
 
     def _slot(self, row: Sample | Mapping[str, Any]) -> int:
         if isinstance(row, Sample):
