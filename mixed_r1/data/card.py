@@ -64,12 +64,21 @@ def write_card(
         title=title,
         description=description,
         figures=figures,
+        groups=_groups(figures["rows by task and source"]),
         histograms=[_histogram(name, **bins) for name, bins in figures["histograms"].items()],
         dropped=_dropped(figures.get("dropped", {})),
         shown=[_shown(item) for item in samples],
     )
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _groups(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One line per task and source, with the rows of each split."""
+    groups: dict[tuple[str, str], dict[str, int]] = {}
+    for line in lines:
+        groups.setdefault((line["task"], line["source"]), {})[line["split"]] = line["rows"]
+    return [{"task": task, "source": source, "rows": rows} for (task, source), rows in sorted(groups.items())]
 
 
 def _histogram(name: str, *, edges: Sequence[float], counts: Sequence[int]) -> dict[str, Any]:

@@ -222,6 +222,7 @@ def _store_image(source: Any, folder: Path) -> str:
     target = folder / image_name(payload)
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(target) as temporary:
+        # Thousands of small files: syncing each would take minutes, and a lost one is noticed when opened.
+        with atomic_path(target, sync=False) as temporary:
             temporary.write_bytes(payload)
     return f"{folder.name}/{target.name}"

@@ -114,6 +114,16 @@ def test_two_builds_are_byte_identical(recipe, built, tmp_path):
     assert contents(second.out) == contents(built.out)
 
 
+@pytest.mark.slow
+def test_ray_builds_the_same_bytes(recipe, built, tmp_path):
+    ray = pytest.importorskip("ray")
+    try:
+        second = build(recipe, tmp_path / "again", engine="ray", workers=2)
+    finally:
+        ray.shutdown()
+    assert contents(second.out) == contents(built.out)
+
+
 def test_partition_size_does_not_change_the_rows(recipe, built, tmp_path):
     other = build(recipe.model_copy(update={"rows_per_partition": 5}), tmp_path / "other")
     mine, theirs = contents(built.out), contents(other.out)

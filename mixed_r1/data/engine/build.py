@@ -77,7 +77,7 @@ def build(
 
     Args:
         engine: ``local``, or ``ray`` for a cluster that shares ``out`` and the sources' files.
-        workers: processes, or jobs that run on Ray at once.
+        workers: processes; on Ray, jobs at once (0: as many as the cluster takes).
         sampler: k answers per row, for the difficulty stage.
         scorer: rewards of completions, for the difficulty stage.
         keep_work: keep ``out/.work``, so that a changed recipe redoes only what changed.

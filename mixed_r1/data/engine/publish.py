@@ -160,19 +160,22 @@ def _shown(table: FeatureTable, splits: tuple[list[str], np.ndarray], seed: int)
     """A few rows of each task, chosen by the hash of (seed, id)."""
     tasks = np.asarray(table.texts("task"), dtype=object)
     ranks = table.ranks(seed)
-    shown = []
+    chosen: list[int] = []
     for task in TASKS:
         members = np.flatnonzero((tasks == task) & (splits[1] >= 0))
-        for row in members[np.argsort(ranks[members], kind="stable")][:_SHOWN_PER_TASK]:
-            shown.append(CardSample(splits[0][splits[1][row]], _sample(table, int(row))))
-    return shown
+        chosen.extend(members[np.argsort(ranks[members], kind="stable")][:_SHOWN_PER_TASK].tolist())
+    found = _samples(table, sorted(chosen))
+    return [CardSample(splits[0][splits[1][row]], found[row]) for row in chosen]
 
 
-def _sample(table: FeatureTable, row: int) -> Sample:
-    partition = int(np.searchsorted(table.starts, row, side="right")) - 1
-    stem = table.stems[partition]
-    local = row - int(table.starts[partition])
-    for i, values in enumerate(iter_rows(stem.with_name(stem.name + ".parquet"))):
-        if i == local and isinstance(values, dict):
-            return Sample(**values)
-    raise IndexError(f"row must be in {stem}, got {local}")
+def _samples(table: FeatureTable, rows: list[int]) -> dict[int, Sample]:
+    """Row -> sample, reading each partition once."""
+    partitions = np.searchsorted(table.starts, rows, side="right") - 1
+    found = {}
+    for k in np.unique(partitions).tolist():
+        start, stem = int(table.starts[k]), table.stems[k]
+        here = {row - start for row, partition in zip(rows, partitions, strict=True) if partition == k}
+        for i, values in enumerate(iter_rows(stem.with_name(stem.name + ".parquet"))):
+            if i in here and isinstance(values, dict):
+                found[start + i] = Sample(**values)
+    return found

@@ -1,7 +1,7 @@
 """Where jobs run: in this process, in processes of this machine, or on a Ray cluster.
 
-Every runner yields results in the order of the jobs, and a job writes its files by rename: a run that is
-killed continues with the jobs whose files are missing.
+A job writes its files by rename and its mark last: a run that is killed continues with the jobs without a
+mark.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, Literal, TypeAlias, TypeVar
 
 __all__ = ["Engine", "run_jobs"]
@@ -25,7 +25,10 @@ def run_jobs(
     engine: Engine = "local",
     workers: int = 1,
 ) -> Iterator[dict[str, Any]]:
-    """``function`` of every job, in order. ``workers``: processes here; on Ray the jobs that run at once."""
+    """``function`` of every job, as they are done.
+
+    ``workers``: processes of this machine; on Ray, jobs at once, 0 for as many as the cluster takes.
+    """
     if engine == "ray":
         return _on_ray(function, jobs, workers)
     if workers <= 1 or len(jobs) <= 1:
@@ -38,24 +41,31 @@ def _in_processes(
 ) -> Iterator[dict[str, Any]]:
     context = multiprocessing.get_context("spawn")  # forking a process with Arrow's threads may hang
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        yield from pool.map(function, jobs)
+        futures = [pool.submit(function, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _on_ray(
     function: Callable[[Job], dict[str, Any]], jobs: Sequence[Job], workers: int
 ) -> Iterator[dict[str, Any]]:
-    """Ray Data: one block per job; the machines share the file system that the build writes to."""
+    """Ray Data, one block per job; its machines must share the sources and the folder that is built."""
     try:
-        import ray
+        import ray.data
     except ImportError as error:
         raise ImportError("engine 'ray' must have Ray: pip install 'mixed-r1[ray]'") from error
+    if not jobs:
+        return
     kept = list(jobs)
 
     def on_worker(batch: dict[str, Any]) -> dict[str, Any]:
-        results = [function(kept[int(i)]) for i in batch["id"]]
-        return {"id": batch["id"], "result": [json.dumps(result) for result in results]}
+        return {"result": [json.dumps(function(kept[int(i)])) for i in batch["id"]]}
 
-    data = ray.data.range(len(kept), override_num_blocks=len(kept))
-    done = data.map_batches(on_worker, batch_size=1, concurrency=workers or None)
-    results = {int(row["id"]): json.loads(row["result"]) for row in done.iter_rows()}
-    yield from (results[i] for i in range(len(kept)))
+    numbers = ray.data.range(len(kept), override_num_blocks=len(kept))
+    compute = ray.data.TaskPoolStrategy(size=workers or None)
+    for row in numbers.map_batches(on_worker, batch_size=1, compute=compute).iter_rows():
+        yield json.loads(row["result"])
