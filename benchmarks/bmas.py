@@ -69,9 +69,8 @@ def _case(data: Batch, bits: np.ndarray, table: EmbeddingTable, options: argpars
         for impl in options.impl
     ]
     if options.peers:
-        contenders += [
-            Contender(name, call, is_peer=True) for name, call in peers(data, bits, options.threads)
-        ]
+        found = peers(data, bits, options.threads, packages=not options.scaling)
+        contenders += [Contender(name, call, is_peer=True) for name, call in found]
     rows, columns = data.distinct()
     work = 2.0 * table.dim * sum(r * c for r, c in _group_sizes(data))
     tokens = sum(map(len, data.completions))

@@ -1,5 +1,4 @@
 """``python -m benchmarks.bmas_peak``: what the BMAS micro-kernels reach of this core's peak.
-set.
 
 Compiles bmas_peak.cpp with the library's own kernel sources and the flags setup.py gives them, and runs it.
 x86 and g++ only.

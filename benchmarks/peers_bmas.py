@@ -4,59 +4,78 @@ gives what ours does."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.text import Batch
 
 Scores = tuple[np.ndarray, np.ndarray]
+Peer = tuple[str, Callable[[], Scores]]
 
 
-def peers(data: Batch, bits: np.ndarray, threads: int) -> Iterator[tuple[str, Callable[[], Scores]]]:
-    """Every peer that is installed. Tables are prepared beforehand: rows normalised and cached where the peer
-    wants that."""
+class Ids(NamedTuple):
+    """A batch as arrays. Peers are timed from these; ours takes the lists as callers have them."""
+
+    completions: list[np.ndarray]
+    references: list[np.ndarray]
+    members: list[np.ndarray]  # completions of each prompt
+    reference_of: np.ndarray
+
+
+def peers(data: Batch, bits: np.ndarray, threads: int, *, packages: bool) -> Iterator[Peer]:
+    """Every peer that is installed; ``packages`` adds bert-score and torchmetrics, which take seconds a call.
+
+    Tables are prepared beforehand: rows normalised and cached where the peer wants that.
+    """
     try:
         import torch
     except ImportError:
         return
     torch.set_num_threads(threads)
+    prepared = Ids(
+        [np.array(ids) for ids in data.completions],
+        [np.array(ids) for ids in data.references],
+        [np.flatnonzero(data.reference_of == prompt) for prompt in range(len(data.references))],
+        data.reference_of,
+    )
     rows = torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16)
     unit = torch.nn.functional.normalize(rows.float(), dim=1)
-    yield "torch, each pair, f32", lambda: _torch_pairs(data, unit)
-    yield "torch, deduplicated, f32", lambda: _torch_groups(data, unit, None)
+    yield "torch, each pair, f32", lambda: _torch_pairs(prepared, unit)
+    yield "torch, deduplicated, f32", lambda: _torch_groups(prepared, unit, None)
     norms = 1 / rows.float().norm(dim=1)
-    yield "torch, deduplicated, bf16", lambda: _torch_groups(data, rows, norms)
-    yield from _numkong(data, bits, norms.numpy())
-    yield from _bert_score(data, unit)
-    yield from _torchmetrics(data, unit)
+    yield "torch, deduplicated, bf16", lambda: _torch_groups(prepared, rows, norms)
+    yield from _numkong(prepared, bits, norms.numpy())
+    if packages:
+        yield from _bert_score(prepared, unit)
+        yield from _torchmetrics(prepared, unit)
 
 
-def _torch_pairs(data: Batch, unit) -> Scores:  # type: ignore[no-untyped-def]
+def _torch_pairs(data: Ids, unit) -> Scores:  # type: ignore[no-untyped-def]
     import torch
 
     precision, recall = np.empty(len(data.completions)), np.empty(len(data.completions))
     with torch.inference_mode():
-        references = [unit[torch.tensor(ids)] for ids in data.references]
+        references = [unit[torch.from_numpy(ids)] for ids in data.references]
         for i, (completion, prompt) in enumerate(zip(data.completions, data.reference_of, strict=True)):
-            cosines = unit[torch.tensor(completion)] @ references[prompt].T
+            cosines = unit[torch.from_numpy(completion)] @ references[prompt].T
             precision[i] = cosines.amax(1).mean()
             recall[i] = cosines.amax(0).mean()
     return precision, recall
 
 
-def _torch_groups(data: Batch, rows, norms) -> Scores:  # type: ignore[no-untyped-def]
+def _torch_groups(data: Ids, rows, norms) -> Scores:  # type: ignore[no-untyped-def]
     """One product of distinct rows for each group. With ``norms`` the rows are raw bfloat16 and cosines are
     scaled after."""
     import torch
 
     precision, recall = np.empty(len(data.completions)), np.empty(len(data.completions))
     with torch.inference_mode():
-        for prompt, reference in enumerate(data.references):
-            members = np.flatnonzero(data.reference_of == prompt)
+        for members, reference in zip(data.members, data.references, strict=True):
             lengths = [len(data.completions[i]) for i in members]
-            joined = torch.tensor([token for i in members for token in data.completions[i]])
+            joined = torch.from_numpy(np.concatenate([data.completions[i] for i in members]))
             ids, inverse = torch.unique(joined, return_inverse=True)
-            columns, counts = torch.unique(torch.tensor(reference), return_counts=True)
+            columns, counts = torch.unique(torch.from_numpy(reference), return_counts=True)
             cosines = rows[ids] @ rows[columns].T
             if norms is not None:
                 cosines = cosines.float() * norms[ids][:, None] * norms[columns]
@@ -68,9 +87,7 @@ def _torch_groups(data: Batch, rows, norms) -> Scores:  # type: ignore[no-untype
     return precision, recall
 
 
-def _numkong(
-    data: Batch, bits: np.ndarray, inverse_norms: np.ndarray
-) -> Iterator[tuple[str, Callable[[], Scores]]]:
+def _numkong(data: Ids, bits: np.ndarray, inverse_norms: np.ndarray) -> Iterator[Peer]:
     """numkong's packed bfloat16 products with the deduplication of ours in NumPy: by position in a table,
     without sorting."""
     try:
@@ -93,16 +110,14 @@ def _numkong(
 
     def run() -> Scores:
         precision, recall = np.empty(len(data.completions)), np.empty(len(data.completions))
-        for prompt, reference in enumerate(data.references):
-            members = np.flatnonzero(data.reference_of == prompt)
-            completions = [np.array(data.completions[i]) for i in members]
+        for members, reference in zip(data.members, data.references, strict=True):
+            completions = [data.completions[i] for i in members]
             rows, order = distinct(np.concatenate(completions))
             place[rows] = order
             inverses = [place[completion] for completion in completions]
-            reference_ids = np.array(reference)
-            columns, order = distinct(reference_ids)
+            columns, order = distinct(reference)
             place[columns] = order
-            counts = np.bincount(place[reference_ids])
+            counts = np.bincount(place[reference])
             cosines = product(rows, columns)
             cosines *= inverse_norms[rows][:, None]
             cosines *= inverse_norms[columns]
@@ -118,21 +133,20 @@ def _numkong(
     yield "numkong dots_packed, dedup", run
 
 
-def _padded(data: Batch, unit):  # type: ignore[no-untyped-def]
+def _padded(data: Ids, unit):  # type: ignore[no-untyped-def]
     """A prompt's completions and its reference G times as padded rows and masks, as the metric packages batch
     them."""
     import torch
 
-    for prompt, reference in enumerate(data.references):
-        members = np.flatnonzero(data.reference_of == prompt)
-        ids = [torch.tensor(data.completions[i]) for i in members]
+    for members, reference in zip(data.members, data.references, strict=True):
+        ids = [torch.from_numpy(data.completions[i]) for i in members]
         padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
         mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(row)) for row in ids], batch_first=True)
-        references = torch.tensor(reference).repeat(len(members), 1)
+        references = torch.from_numpy(reference).repeat(len(members), 1)
         yield members, unit[padded], mask, unit[references], torch.ones(references.shape)
 
 
-def _bert_score(data: Batch, unit) -> Iterator[tuple[str, Callable[[], Scores]]]:  # type: ignore[no-untyped-def]
+def _bert_score(data: Ids, unit) -> Iterator[Peer]:  # type: ignore[no-untyped-def]
     try:
         from bert_score.utils import greedy_cos_idf
     except ImportError:
@@ -150,7 +164,7 @@ def _bert_score(data: Batch, unit) -> Iterator[tuple[str, Callable[[], Scores]]]
     yield "bert-score greedy_cos_idf", run
 
 
-def _torchmetrics(data: Batch, unit) -> Iterator[tuple[str, Callable[[], Scores]]]:  # type: ignore[no-untyped-def]
+def _torchmetrics(data: Ids, unit) -> Iterator[Peer]:  # type: ignore[no-untyped-def]
     try:
         from torchmetrics.functional.text.bert import _get_precision_recall_f1
     except ImportError:
