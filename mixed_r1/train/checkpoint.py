@@ -13,7 +13,10 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from mixed_r1.train.ranks import Ranks
 
 __all__ = ["CheckpointError", "find_checkpoint", "save_checkpoint", "verify_checkpoint"]
 
@@ -25,16 +28,33 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used; the message names the file and what is wrong with it."""
 
 
-def save_checkpoint(root: Path, step: int, write: Callable[[Path], None], *, keep: int = 2) -> Path:
-    """Write a checkpoint by ``write(directory)`` and make it the latest; the newest ``keep`` stay."""
-    root.mkdir(parents=True, exist_ok=True)
+def save_checkpoint(
+    root: Path, step: int, write: Callable[[Path], None], *, keep: int = 2, ranks: Ranks | None = None
+) -> Path:
+    """Write a checkpoint by ``write(directory)`` and make it the latest; the newest ``keep`` stay.
+
+    Every one of ``ranks`` writes its own files into the same directory; the first makes it a checkpoint.
+    """
+    ranks = ranks or Ranks()
     final = root / f"step-{step:06d}"
     temporary = root / f".writing-{step:06d}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    if ranks.first:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    ranks.gather("made")
     write(temporary)
+    ranks.gather("written")
+    if ranks.first:
+        _publish(root, temporary, final, step, keep)
+    return final
+
+
+def _publish(root: Path, temporary: Path, final: Path, step: int, keep: int) -> None:
+    """Manifest, sync, rename, ``latest``, in this order; then what is not needed any more goes."""
     files = sorted(path for path in temporary.rglob("*") if path.is_file())
-    sums = {str(path.relative_to(temporary)): _sha256(path) for path in files}
+    with ThreadPoolExecutor() as pool:
+        names = [str(path.relative_to(temporary)) for path in files]
+        sums = dict(zip(names, pool.map(_sha256, files), strict=True))
     (temporary / MANIFEST).write_text(json.dumps({"step": step, "sha256": sums}, indent=1))
     for path in [*files, temporary / MANIFEST]:
         _sync(path)
@@ -49,7 +69,6 @@ def save_checkpoint(root: Path, step: int, write: Callable[[Path], None], *, kee
         shutil.rmtree(stale, ignore_errors=True)
     for old in _steps(root)[keep:]:
         shutil.rmtree(old)
-    return final
 
 
 def verify_checkpoint(directory: Path) -> None:

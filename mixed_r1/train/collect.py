@@ -14,7 +14,8 @@ from mixed_r1.models.base import ModelAdapter, Prompt
 from mixed_r1.schema import Sample
 from mixed_r1.train.config import TrainConfig
 from mixed_r1.train.evaluation import as_scored
-from mixed_r1.train.rollout import Group, RolloutEngine
+from mixed_r1.train.ranks import Ranks
+from mixed_r1.train.rollout import Group, RolloutEngine, RolloutError
 from mixed_r1.train.sampler import SamplerRollouts
 
 __all__ = ["Collector", "open_rollouts"]
@@ -44,27 +45,37 @@ class Collector:
         mixture: MixtureSampler,
         engine: RolloutEngine,
         console: Console,
+        ranks: Ranks,
     ) -> None:
         self.config, self.adapter, self.samples = config, adapter, samples
-        self.mixture, self.engine, self.console = mixture, engine, console
+        self.mixture, self.engine, self.console, self.ranks = mixture, engine, console, ranks
 
     def next(self, step: int, count: int) -> tuple[list[Group], int]:
-        """A group for each of the next ``count`` rows. Rows that cannot be encoded are logged and replaced;
-        the second value says how many."""
+        """A group for each of the next ``count`` rows of this rank. Rows that cannot be encoded are logged
+        and replaced; the second value says how many. Every rank must call it."""
         config = self.config
+        self.ranks.phase = f"encoding of step {step}"
         samples, prompts, skipped = self._encoded(count)
+        self.ranks.phase = f"rollout of step {step}, rows {', '.join(sample.id for sample in samples)}"
         reusable = {"vision", "projector"} <= set(config.freeze)
         wanted = reusable or config.rollout == "hf"
         features = self._image_features(prompts) if wanted else [None] * len(prompts)
-        drawn = self.engine.generate(
-            samples,
-            prompts,
-            num_completions=config.completions_per_prompt,
-            params=config.sampling(),
-            seed=config.seed,
-            step=step,
-            image_features=features,
-        )
+        drawn, problem = [], None
+        try:
+            drawn = self.engine.generate(
+                samples,
+                prompts,
+                num_completions=config.completions_per_prompt,
+                params=config.sampling(),
+                seed=config.seed,
+                step=step,
+                image_features=features,
+            )
+        except RolloutError as error:
+            problem = str(error)
+        problems = [text for text in self.ranks.gather(problem) if text is not None]
+        if problems:  # on every rank, so that all can save what there is
+            raise RolloutError("; ".join(problems))
         groups = [
             Group(sample, prompt, tuple(completions), feature if reusable else None)
             for sample, prompt, completions, feature in zip(samples, prompts, drawn, features, strict=True)
@@ -72,11 +83,15 @@ class Collector:
         return groups, skipped
 
     def _encoded(self, count: int) -> tuple[list[Sample], list[Prompt], int]:
+        """Ranks draw the same rows and deal them out in turn, so what is drawn depends on no one rank."""
         samples: list[Sample] = []
         prompts: list[Prompt] = []
         skipped = 0
-        while len(samples) < count:
-            for index in self.mixture.next(count - len(samples)):
+        while any(missing := self.ranks.gather(count - len(samples))):
+            owners = [r for turn in range(max(missing)) for r, m in enumerate(missing) if m > turn]
+            for index, owner in zip(self.mixture.next(len(owners)), owners, strict=True):
+                if owner != self.ranks.rank:
+                    continue
                 sample = self.samples[index]
                 try:
                     prompt = self.adapter.encode(sample)

@@ -12,7 +12,8 @@ import numpy as np
 from mixed_r1.models.base import ModelAdapter, Prompt
 from mixed_r1.rewards import MixedReward, RewardBatch
 from mixed_r1.schema import Sample
-from mixed_r1.train.rollout import Completion, RolloutEngine, SamplingParams
+from mixed_r1.train.ranks import Ranks
+from mixed_r1.train.rollout import RolloutEngine, SamplingParams
 from mixed_r1.train.sampler import SamplerRollouts
 
 __all__ = ["Difference", "Evaluation", "as_scored", "evaluate"]
@@ -30,45 +31,41 @@ class Difference:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One reward per row: the mean over its completions."""
+    """One plain JSON record a row: id, task, the mean over its completions of the reward (None where one was
+    masked) and of each column."""
 
     mode: Mode
-    samples: tuple[Sample, ...]
-    completions: tuple[tuple[Completion, ...], ...]
-    batch: RewardBatch  # one line per completion
-    rewards: np.ndarray  # [rows] float64, NaN where a row was masked
+    rows: list[dict[str, Any]]
 
     def records(self) -> list[dict[str, Any]]:
         """One record per task and one for all: mean, standard error over rows, number of rows, column
         means."""
-        tasks = sorted({sample.task for sample in self.samples})
+        tasks = sorted({row["task"] for row in self.rows})
         return [self._record(task) for task in tasks] + [self._record("all")]
 
     def _record(self, task: str) -> dict[str, Any]:
-        chosen = np.array([task in ("all", sample.task) for sample in self.samples])
-        rewards = self.rewards[chosen & np.isfinite(self.rewards)]
-        lines = np.repeat(chosen, [len(c) for c in self.completions])
-        columns = {}
-        for k, name in enumerate(self.batch.names):
-            values = self.batch.values[lines, k]
-            if np.isfinite(values).any():
-                columns[name] = float(np.nanmean(values))
+        rows = [row for row in self.rows if task in ("all", row["task"])]
+        rewards = np.array([row["reward"] for row in rows if row["reward"] is not None])
+        names = sorted({name for row in rows for name in row["columns"]})
         return {
             "mode": self.mode,
             "task": task,
             "mean": float(rewards.mean()) if rewards.size else None,
             "stderr": _stderr(rewards),
             "n": int(rewards.size),
-            "columns": columns,
+            "columns": {
+                name: float(np.mean([row["columns"][name] for row in rows if name in row["columns"]]))
+                for name in names
+            },
         }
 
     def minus(self, before: Evaluation) -> Difference:
         """The paired difference on the same rows."""
-        if [s.id for s in self.samples] != [s.id for s in before.samples]:
+        if [row["id"] for row in self.rows] != [row["id"] for row in before.rows]:
             raise ValueError("before must be an evaluation of the same rows, got others")
-        difference = self.rewards - before.rewards
-        difference = difference[np.isfinite(difference)]
-        return Difference(float(difference.mean()), _stderr(difference))
+        pairs = [(a["reward"], b["reward"]) for a, b in zip(self.rows, before.rows, strict=True)]
+        difference = np.array([a - b for a, b in pairs if a is not None and b is not None])
+        return Difference(float(difference.mean()) if difference.size else 0.0, _stderr(difference))
 
 
 def evaluate(
@@ -81,10 +78,11 @@ def evaluate(
     seed: int = 0,
     max_rows: int = 256,
     engine: RolloutEngine | None = None,
+    ranks: Ranks | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Answer every row and score it. Greedy where ``params.temperature`` is 0. ``engine`` answers instead of
-    the adapter's own sampler.
+    the adapter's own sampler; ``ranks`` share the rows.
 
     The random numbers depend on ``seed`` and the row's id alone, so two models are compared on the same
     draws.
@@ -94,24 +92,29 @@ def evaluate(
     greedy = params.temperature == 0
     count = 1 if greedy else completions_per_sample
     engine = engine or SamplerRollouts(adapter, max_rows=max_rows)
+    mine = samples if ranks is None else ranks.share(list(samples))
     rows_at_once = max(1, max_rows // count)
-    completions: list[tuple[Completion, ...]] = []
-    scored: list[Sample] = []
-    for start in range(0, len(samples), rows_at_once):
-        chunk = samples[start : start + rows_at_once]
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(mine), rows_at_once):
+        chunk = mine[start : start + rows_at_once]
         prompts = [adapter.encode(sample) for sample in chunk]
         drawn = engine.generate(chunk, prompts, num_completions=count, params=params, seed=seed, step=-1)
-        completions.extend(tuple(group) for group in drawn)
-        scored.extend(as_scored(sample, prompt) for sample, prompt in zip(chunk, prompts, strict=True))
+        scored = [as_scored(sample, prompt) for sample, prompt in zip(chunk, prompts, strict=True)]
+        batch = reward([c.text for group in drawn for c in group], [s for s in scored for _ in range(count)])
+        rows.extend(_row(s, batch, slice(i * count, (i + 1) * count)) for i, s in enumerate(chunk))
         if on_progress is not None:
-            on_progress(len(chunk))
-    batch = reward(
-        [c.text for group in completions for c in group], [s for s in scored for _ in range(count)]
-    )
-    totals = np.where(batch.mask, batch.total, np.nan).reshape(len(samples), count)
-    rewards = totals.mean(axis=1)
-    mode: Mode = "greedy" if greedy else "sampled"
-    return Evaluation(mode, tuple(samples), tuple(completions), batch, rewards)
+            on_progress(len(chunk) * (ranks.world_size if ranks else 1))
+    return Evaluation("greedy" if greedy else "sampled", rows if ranks is None else ranks.merge(rows))
+
+
+def _row(sample: Sample, batch: RewardBatch, lines: slice) -> dict[str, Any]:
+    columns = {name: batch.values[lines, k] for k, name in enumerate(batch.names)}
+    return {
+        "id": sample.id,
+        "task": sample.task,
+        "reward": float(batch.total[lines].mean()) if batch.mask[lines].all() else None,
+        "columns": {k: float(np.nanmean(v)) for k, v in columns.items() if np.isfinite(v).any()},
+    }
 
 
 def as_scored(sample: Sample, prompt: Prompt) -> Sample:

@@ -19,7 +19,7 @@ from mixed_r1.schema import Sample
 from mixed_r1.train.rollout import Group
 from mixed_r1_kernels.reason import Reason
 
-__all__ = ["JsonLines", "reward_metrics", "rollout_metrics", "write_completions"]
+__all__ = ["JsonLines", "completion_rows", "reward_metrics", "rollout_metrics", "write_completions"]
 
 
 class JsonLines:
@@ -53,8 +53,9 @@ def _finite(record: Mapping[str, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
 
 
-def reward_metrics(batch: RewardBatch, samples: Sequence[Sample]) -> dict[str, float]:
-    """Mean and std of the total, per task and per source; each column's share; reasons by column."""
+def reward_metrics(batch: RewardBatch, labels: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Mean and std of the total, for all and for each of ``labels`` (kind -> [N] texts); each column's mean
+    and share; reasons by column."""
     scored = np.asarray(batch.mask, dtype=bool)
     total = np.asarray(batch.total)
     metrics: dict[str, float] = {
@@ -62,10 +63,9 @@ def reward_metrics(batch: RewardBatch, samples: Sequence[Sample]) -> dict[str, f
         "reward/std": _std(total[scored]),
         "reward/masked": float((~scored).sum()),
     }
-    for kind in ("task", "source"):
-        labels = np.array([getattr(sample, kind) for sample in samples])
-        for label in sorted(set(labels.tolist())):
-            chosen = total[scored & (labels == label)]
+    for kind, names in labels.items():
+        for label in sorted(set(names.tolist())):
+            chosen = total[scored & (names == label)]
             metrics[f"reward/{kind}/{label}"] = _mean(chosen)
             metrics[f"reward_std/{kind}/{label}"] = _std(chosen)
     metrics |= {f"reward/column/{name}": mean for name, mean in batch.means().items()}
@@ -75,10 +75,8 @@ def reward_metrics(batch: RewardBatch, samples: Sequence[Sample]) -> dict[str, f
     return metrics
 
 
-def rollout_metrics(groups: Sequence[Group], flat: np.ndarray) -> dict[str, float]:
-    """Lengths, how many completions were cut, and the share of groups that teach nothing (``flat``)."""
-    lengths = np.array([len(c) for group in groups for c in group.completions])
-    stopped = np.array([c.stopped for group in groups for c in group.completions])
+def rollout_metrics(lengths: np.ndarray, stopped: np.ndarray, flat: np.ndarray) -> dict[str, float]:
+    """Lengths, how many completions were cut, and the share in groups that teach nothing (``flat``)."""
     return {
         "length/mean": float(lengths.mean()),
         "length/max": int(lengths.max()),
@@ -87,33 +85,53 @@ def rollout_metrics(groups: Sequence[Group], flat: np.ndarray) -> dict[str, floa
     }
 
 
-def write_completions(
-    path: Path, step: int, groups: Sequence[Group], batch: RewardBatch, advantages: np.ndarray, decode: Any
-) -> None:
-    """One row a completion, in the format the report reads; written whole or not at all."""
-    samples = [group.sample for group in groups for _ in group.completions]
-    completions = [c for group in groups for c in group.completions]
-    prompts = [decode(group.prompt.input_ids.tolist()) for group in groups]
-    columns: dict[str, list[Any]] = {
-        "step": [step] * len(samples),
-        "sample_id": [s.id for s in samples],
-        "task": [s.task for s in samples],
-        "source": [s.source for s in samples],
-        "prompt": [text for text, group in zip(prompts, groups, strict=True) for _ in group.completions],
-        "prompt_group": [g for g, group in enumerate(groups) for _ in group.completions],
-        "completion_index": [i for group in groups for i in range(len(group.completions))],
-        "completion": [c.text.encode("utf-8", "replace").decode() for c in completions],
-        "num_tokens": [len(c) for c in completions],
-        "total": _nullable(batch.total),
-        "advantage": _nullable(advantages),
-        "sample": [_sample_json(s) for s in samples],
-    }
-    for k, name in enumerate(batch.names):
-        columns[f"reward_{name}"] = _nullable(batch.values[:, k])
-        columns[f"reason_{name}"] = [Reason(code).name for code in batch.reasons[:, k].tolist()]
+def completion_rows(
+    step: int, groups: Sequence[Group], batch: RewardBatch, advantages: np.ndarray, decode: Any
+) -> list[list[dict[str, Any]]]:
+    """Per group, one record a completion, in the format the report reads."""
+    rows, first = [], 0
+    for group in groups:
+        sample, prompt = group.sample, decode(group.prompt.input_ids.tolist())
+        shared = {
+            "step": step,
+            "sample_id": sample.id,
+            "task": sample.task,
+            "source": sample.source,
+            "prompt": prompt,
+        }
+        records = []
+        for i, completion in enumerate(group.completions):
+            n = first + i
+            scores = {f"reward_{name}": _nullable(batch.values[n, k]) for k, name in enumerate(batch.names)}
+            reasons = {
+                f"reason_{name}": Reason(int(batch.reasons[n, k])).name for k, name in enumerate(batch.names)
+            }
+            records.append(
+                {
+                    **shared,
+                    "completion_index": i,
+                    "completion": completion.text.encode("utf-8", "replace").decode(),
+                    "num_tokens": len(completion),
+                    "total": _nullable(batch.total[n]),
+                    "advantage": _nullable(advantages[n]),
+                    "sample": _sample_json(sample),
+                    **scores,
+                    **reasons,
+                }
+            )
+        rows.append(records)
+        first += len(group.completions)
+    return rows
+
+
+def write_completions(path: Path, groups: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    """``completion_rows`` to Parquet, with the number of each group; written whole or not at all."""
+    table = pa.Table.from_pylist(
+        [{**row, "prompt_group": g} for g, group in enumerate(groups) for row in group]
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}")
-    pq.write_table(pa.table(columns), temporary)
+    pq.write_table(table, temporary)
     temporary.replace(path)
 
 
@@ -123,8 +141,8 @@ def _sample_json(sample: Sample) -> str:
     return sample.model_copy(update={"images": paths}).model_dump_json()
 
 
-def _nullable(values: np.ndarray) -> list[float | None]:
-    return [float(v) if np.isfinite(v) else None for v in values]
+def _nullable(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _mean(values: np.ndarray) -> float:

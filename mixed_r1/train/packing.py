@@ -82,13 +82,18 @@ class Pack:
 
 
 def pack_groups(
-    items: Sequence[PackItem], adapter: ModelAdapter, *, max_tokens: int, layout: str = "dense"
+    items: Sequence[PackItem],
+    adapter: ModelAdapter,
+    *,
+    max_tokens: int,
+    layout: str = "dense",
+    company: PackItem | None = None,
 ) -> list[Pack]:
     """Cut ``items`` into packs of at most ``max_tokens`` inputs (padding counted).
 
     A group too large for one pack is split into several that repeat the prompt; a single completion longer
     than ``max_tokens`` with its prompt makes a pack of its own. The result depends on the order of items only
-    through ties.
+    through ties. ``company`` joins every pack without an image, beyond ``max_tokens``.
     """
     if layout not in ("dense", "flex"):
         raise ValueError(f"layout must be 'dense' or 'flex', got {layout!r}")
@@ -96,14 +101,10 @@ def pack_groups(
         raise ValueError(f"max_tokens must be at least 1, got {max_tokens}")
     pieces = [piece for item in items for piece in _split(item, max_tokens)]
     pieces.sort(key=len, reverse=True)
-    if layout == "flex":
-        return [_lay_out([bin_], adapter) for bin_ in _first_fit(pieces, max_tokens)]
-    packs, start = [], 0
-    while start < len(pieces):
-        rows = max(1, max_tokens // len(pieces[start]))
-        packs.append(_lay_out([[piece] for piece in pieces[start : start + rows]], adapter))
-        start += rows
-    return packs
+    packs = _first_fit(pieces, max_tokens) if layout == "flex" else _stacks(pieces, max_tokens)
+    if company is not None:
+        packs = [p if any(i.prompt.num_image_tokens for i in p) else [*p, company] for p in packs]
+    return [_lay_out([p] if layout == "flex" else [[item] for item in p], adapter) for p in packs]
 
 
 def _split(item: PackItem, max_tokens: int) -> list[PackItem]:
@@ -120,6 +121,16 @@ def _split(item: PackItem, max_tokens: int) -> list[PackItem]:
         parts[-1][1].append(index)
         used += inputs
     return [PackItem(item.prompt, tuple(t), tuple(i), item.image_features) for t, i in parts]
+
+
+def _stacks(pieces: Sequence[PackItem], max_tokens: int) -> list[list[PackItem]]:
+    """As many rows as fit when all are as long as the first, which is the longest."""
+    stacks, start = [], 0
+    while start < len(pieces):
+        rows = max(1, max_tokens // len(pieces[start]))
+        stacks.append(list(pieces[start : start + rows]))
+        start += rows
+    return stacks
 
 
 def _first_fit(pieces: Sequence[PackItem], max_tokens: int) -> list[list[PackItem]]:

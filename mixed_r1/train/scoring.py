@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +12,13 @@ from mixed_r1.rewards import MixedReward, RewardBatch
 from mixed_r1.schema import TASKS, Sample
 from mixed_r1.train.config import TrainConfig
 from mixed_r1.train.loss import overlong_penalty
+from mixed_r1.train.ranks import Ranks
 from mixed_r1.train.rollout import Completion, Group
 from mixed_r1_kernels import TaskEma, group_advantages
 
-__all__ = ["Scored", "Scorer"]
+__all__ = ["GlobalBatch", "Scored", "Scorer"]
+
+REWARD_COLUMNS = ("total", "values", "reasons", "mask", "weights", "spans")  # arrays of a RewardBatch
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,30 @@ class Scored:
     penalty: np.ndarray  # [N] in [-1, 0], added to the reward before advantages are taken
     mask: np.ndarray  # [N] bool, False: out of statistics and loss
 
+    @property
+    def tasks(self) -> list[str]:
+        return [sample.task for sample in self.samples]
+
+
+@dataclass(frozen=True)
+class GlobalBatch:
+    """What all ranks know of all completions: N of them, in an order that all share."""
+
+    batch: RewardBatch
+    penalty: np.ndarray  # [N]
+    mask: np.ndarray  # [N]
+    flat: np.ndarray  # [N] whether the completion's group teaches nothing
+    lengths: np.ndarray  # [N]
+    stopped: np.ndarray  # [N]
+    tasks: np.ndarray  # [N]
+    sources: np.ndarray  # [N]
+
 
 class Scorer:
     """The reward and the running statistics that advantages need."""
 
-    def __init__(self, config: TrainConfig, reward: MixedReward) -> None:
-        self.config, self.reward, self.task_ema = config, reward, TaskEma()
+    def __init__(self, config: TrainConfig, reward: MixedReward, ranks: Ranks) -> None:
+        self.config, self.reward, self.ranks, self.task_ema = config, reward, ranks, TaskEma()
 
     def score(self, groups: Sequence[Group]) -> Scored:
         config = self.config
@@ -49,9 +71,29 @@ class Scorer:
             penalty = overlong_penalty(lengths, max_new_tokens=limit, margin=margin)
         return Scored(groups, completions, samples, batch, penalty, mask)
 
-    def advantages(self, scored: Scored) -> np.ndarray:
-        """[N] float64, 0 where the mask is False."""
-        return self._advantages(scored, self.config.advantage)
+    def gathered(self, scored: Scored) -> GlobalBatch:
+        """The batch of all ranks, group by group in turn."""
+        batch, G = scored.batch, self.config.completions_per_prompt
+        columns = {
+            **{name: getattr(batch, name) for name in REWARD_COLUMNS},
+            "penalty": scored.penalty,
+            "scored": scored.mask,
+            "flat": self.flat(scored).repeat(G),
+            "lengths": np.array([len(c) for c in scored.completions]),
+            "stopped": np.array([c.stopped for c in scored.completions]),
+            "tasks": np.array([sample.task for sample in scored.samples]),
+            "sources": np.array([sample.source for sample in scored.samples]),
+        }
+        merged = self.ranks.merge_columns(columns, rows=G)
+        rewards: dict[str, Any] = {name: merged.pop(name) for name in REWARD_COLUMNS}
+        batch = replace(batch, **rewards)
+        return GlobalBatch(batch=batch, mask=merged.pop("scored"), **merged)
+
+    def advantages(self, everything: GlobalBatch) -> np.ndarray:
+        """[N] float64 of this rank's completions, exact over all ranks; 0 where the mask is False."""
+        G = self.config.completions_per_prompt
+        advantages = self._advantages(everything, self.config.advantage)
+        return np.concatenate(self.ranks.share(list(advantages.reshape(-1, G))))
 
     def flat(self, scored: Scored) -> np.ndarray:
         """Groups [N / G] that teach nothing: all rewards equal, or all masked."""
@@ -59,12 +101,12 @@ class Scorer:
         advantages = self._advantages(scored, method)
         return (advantages.reshape(-1, self.config.completions_per_prompt) == 0).all(axis=1)
 
-    def _advantages(self, scored: Scored, method: str) -> np.ndarray:
+    def _advantages(self, scored: Scored | GlobalBatch, method: str) -> np.ndarray:
         rewards, weights = scored.batch.total + scored.penalty, None
         if method == "gdpo":
             rewards = np.column_stack([scored.batch.values, scored.penalty])
             weights = [*self.reward.column_weights(), 1.0]
-        tasks = np.array([TASKS.index(sample.task) for sample in scored.samples])
+        tasks = np.array([TASKS.index(task) for task in scored.tasks])
         return group_advantages(
             rewards,
             self.config.completions_per_prompt,

@@ -27,7 +27,10 @@ from mixed_r1.train.config import TrainConfig
 __all__ = ["Clock", "on_sigterm", "open_run", "progress_display"]
 
 # Settings that decide no number of the run: they may differ when it is resumed.
-FREE_ON_RESUME = {"out", "eval_every", "checkpoint_every", "completions_every", "max_rollout_rows", "device"}
+FREE_ON_RESUME = {
+    *("out", "eval_every", "checkpoint_every", "completions_every", "max_rollout_rows", "device"),
+    *("engine", "zero_stage", "offload", "rank_timeout"),
+}
 
 
 @dataclass
@@ -76,7 +79,7 @@ def on_sigterm(action: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def progress_display(console: Console) -> Progress:
+def progress_display(console: Console, *, disable: bool = False) -> Progress:
     """Bars with counts, elapsed time, ETA and a note."""
     return Progress(
         TextColumn("{task.description}"),
@@ -86,4 +89,5 @@ def progress_display(console: Console) -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,
+        disable=disable,
     )

@@ -3,15 +3,15 @@ update.
 
 Deviations from the textbook: a group is one packed sequence; groups without a difference in reward are left
 out of the forward pass (their gradient is zero) but counted in the normaliser; the ratio is taken against the
-sampler's own log-probs, or those of the first update's forward pass where another program sampled: there is no
-separate old-policy pass; banned tokens are out of the softmax when sampling and training.
+sampler's own log-probs, or those of the first update's forward pass where another program sampled, without an
+old-policy pass of its own; banned tokens are out of the softmax when sampling and training.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 
+from mixed_r1.config import ConfigError
 from mixed_r1.data import load_samples
 from mixed_r1.data.mixture import MixtureSampler
 from mixed_r1.models import ModelAdapter, load_adapter
@@ -30,15 +31,20 @@ from mixed_r1.rewards import MixedReward
 from mixed_r1.train.checkpoint import save_checkpoint
 from mixed_r1.train.collect import Collector, open_rollouts
 from mixed_r1.train.config import TrainConfig
-from mixed_r1.train.engine import LocalEngine
+from mixed_r1.train.engine import open_engine
 from mixed_r1.train.evaluation import Evaluation, evaluate
-from mixed_r1.train.loss import TokenStats, importance_weights, policy_loss, token_weights
-from mixed_r1.train.metrics import JsonLines, reward_metrics, rollout_metrics, write_completions
-from mixed_r1.train.packing import Pack, PackItem, pack_groups
-from mixed_r1.train.policy import completion_logprobs, packing_layout
+from mixed_r1.train.metrics import (
+    JsonLines,
+    completion_rows,
+    reward_metrics,
+    rollout_metrics,
+    write_completions,
+)
+from mixed_r1.train.ranks import Ranks
 from mixed_r1.train.rollout import Group, RolloutError
-from mixed_r1.train.scoring import Scored, Scorer
+from mixed_r1.train.scoring import Scorer
 from mixed_r1.train.session import Clock, on_sigterm, open_run, progress_display
+from mixed_r1.train.update import PolicyUpdate
 from mixed_r1_kernels import EmbeddingTable
 
 __all__ = ["Trainer", "make_reward", "train"]
@@ -49,13 +55,16 @@ def train(config: TrainConfig, *, resume: bool = False, console: Console | None 
 
     Writes config.yaml, metrics.jsonl, evaluation.jsonl, completions/ and checkpoints/ under ``config.out``.
     With ``resume`` it goes on from the newest whole checkpoint there (or starts, where there is none).
-    SIGTERM writes one checkpoint after the step under way and exits with code 143.
+    SIGTERM writes one checkpoint after the step under way and exits with code 143. Started by ``torchrun`` or
+    ``deepspeed``, the processes share the rows of a step, and the first of them writes the files.
 
     Raises:
         ConfigError: ``out`` holds a run already and ``resume`` is off, or the run there had other settings.
         DataError, CheckpointError: unusable rows or checkpoints.
     """
-    return Trainer(config, resume=resume, console=console).run()
+    several = config.engine == "deepspeed"
+    with Ranks(timeout=config.rank_timeout, group=several) as ranks:
+        return Trainer(config, resume=resume, console=console, ranks=ranks).run()
 
 
 def make_reward(config: TrainConfig, adapter: ModelAdapter) -> MixedReward:
@@ -73,21 +82,35 @@ def make_reward(config: TrainConfig, adapter: ModelAdapter) -> MixedReward:
 class Trainer:
     """State of one run. ``run`` is the loop; ``_step`` is one GRPO step."""
 
-    def __init__(self, config: TrainConfig, *, resume: bool = False, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        *,
+        resume: bool = False,
+        console: Console | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
         self.config, self.console = config, console or Console(stderr=True)
-        checkpoint = open_run(config, resume)
+        self.ranks = ranks = ranks or Ranks()
+        if config.prompts_per_step < ranks.world_size:
+            raise ConfigError(
+                f"prompts_per_step must be at least the number of ranks, {ranks.world_size}, "
+                f"got {config.prompts_per_step}"
+            )
+        opened = str(open_run(config, resume) or "") if ranks.first else None
+        checkpoint = Path(found) if (found := ranks.gather(opened)[0]) else None
         torch.manual_seed(config.seed)
         device = (
             ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
         )
         dtype = getattr(torch, config.dtype)
-        source = checkpoint or config.model
+        source = config.model if config.lora_rank else checkpoint or config.model
         self.adapter = load_adapter(source, dtype=dtype, device=device, system_prompt=config.system_prompt)
         self.device = torch.device(device)
-        self._set_trainable()
-        self.reference: ModelAdapter | None = None
-        if config.beta > 0:
-            self.reference = load_adapter(
+        self._set_trainable(checkpoint)
+        reference = None
+        if config.beta > 0 and not config.lora_rank:  # LoRA's reference is the model without its adapters
+            reference = load_adapter(
                 config.model, dtype=dtype, device=device, system_prompt=config.system_prompt
             )
         self.samples = load_samples(config.data)
@@ -103,30 +126,35 @@ class Trainer:
         )
         self.rollouts = open_rollouts(config, self.adapter)
         self.collector = Collector(
-            config, self.adapter, self.samples, self.mixture, self.rollouts, self.console
+            config, self.adapter, self.samples, self.mixture, self.rollouts, self.console, ranks
         )
-        self.scorer = Scorer(config, self.reward)
-        self.engine = LocalEngine(self.adapter, config)
+        self.scorer = Scorer(config, self.reward, ranks)
+        self.engine = open_engine(config, self.adapter, ranks)
+        self.update = PolicyUpdate(config, self.adapter, self.engine, ranks, reference)
         self.step = 0
         self.before: dict[str, Evaluation] = {}
         offsets: dict[str, int] = {}
         if checkpoint is not None:
             offsets = self._load_state(checkpoint)
-        self.metrics = JsonLines(config.out / "metrics.jsonl", offset=offsets.get("metrics"))
-        self.evaluations = JsonLines(config.out / "evaluation.jsonl", offset=offsets.get("evaluation"))
+        # Without a checkpoint what a killed run wrote is from steps that never were.
+        self.metrics = JsonLines(self._file("metrics.jsonl"), offset=offsets.get("metrics", 0))
+        self.evaluations = JsonLines(self._file("evaluation.jsonl"), offset=offsets.get("evaluation", 0))
         self.stopping = False
 
     def run(self) -> dict[str, Any]:
         config = self.config
-        with progress_display(self.console) as progress, on_sigterm(self.stop):
+        quiet = not self.ranks.first
+        with progress_display(self.console, disable=quiet) as progress, on_sigterm(self.stop):
             if self.step == 0 and self.validation:
                 self.before = self._evaluate(progress, "before")
+                self._write_json("before.json", {mode: result.rows for mode, result in self.before.items()})
             bar = progress.add_task("train", total=config.steps, completed=self.step, note="")
             while self.step < config.steps and not self.stopping:
                 record = self._step_or_save()
                 self.metrics.write(record)
                 progress.update(bar, completed=self.step, note=_note(record))
                 last = self.step == config.steps
+                self.stopping = any(self.ranks.gather(self.stopping))
                 if last or self.stopping or _due(self.step, config.checkpoint_every):
                     self._save()
                 if self.validation and not last and _due(self.step, config.eval_every):
@@ -156,161 +184,82 @@ class Trainer:
         clock, config = Clock(), self.config
         self.step += 1
         with clock.measure("rollout"):
-            self.rollouts.push(self.step - 1, self._save_model)
-            groups, skipped = self.collector.next(self.step, config.prompts_per_step)
+            self._push(self.step - 1)
+            share = self.ranks.share([1] * config.prompts_per_step)
+            groups, skipped = self._collect(len(share))
         with clock.measure("reward"):
             scored = self.scorer.score(groups)
         redrawn = 0
         for _ in range(config.redraw_rounds):
             flat = self.scorer.flat(scored)
-            if not flat.any():
+            if not any(self.ranks.gather(bool(flat.any()))):
                 break
             with clock.measure("rollout"):
-                fresh, more = self.collector.next(self.step, int(flat.sum()))
+                fresh, more = self._collect(int(flat.sum()))
             with clock.measure("reward"):
                 kept = [group for group, is_flat in zip(scored.groups, flat, strict=True) if not is_flat]
                 scored = self.scorer.score([*kept, *fresh])
             redrawn, skipped = redrawn + len(fresh), skipped + more
-        batch, mask = scored.batch, scored.mask
-        advantages = self.scorer.advantages(scored)
+        with clock.measure("reward"):
+            everything = self.scorer.gathered(scored)
+            advantages = self.scorer.advantages(everything)
         with clock.measure("train"):
-            update = self._update(scored, advantages)
+            update = self.update(self.step, scored, advantages)
         if _due(self.step, config.completions_every) or self.step in (1, config.steps):
-            path = config.out / "completions" / f"step-{self.step:06d}.parquet"
-            shown = np.where(mask, advantages, np.nan)
-            write_completions(path, self.step, scored.groups, batch, shown, self.adapter.tokenizer.decode)
-        tokens = sum(len(c) for c in scored.completions)
+            shown = np.where(scored.mask, advantages, np.nan)
+            decode = self.adapter.tokenizer.decode
+            rows = self.ranks.merge(completion_rows(self.step, scored.groups, scored.batch, shown, decode))
+            if self.ranks.first:
+                write_completions(config.out / "completions" / f"step-{self.step:06d}.parquet", rows)
+        skipped, redrawn = (
+            sum(counts) for counts in zip(*self.ranks.gather([skipped, redrawn]), strict=True)
+        )
         seconds = clock.rollout + clock.reward + clock.train
         return {
             "step": self.step,
             "time": time.time(),
-            **reward_metrics(batch, scored.samples),
-            **rollout_metrics(scored.groups, self.scorer.flat(scored)),
-            "length/penalty": float(scored.penalty.mean()),
+            **reward_metrics(everything.batch, {"task": everything.tasks, "source": everything.sources}),
+            **rollout_metrics(everything.lengths, everything.stopped, everything.flat),
+            "length/penalty": float(everything.penalty.mean()),
             **update,
             "skipped": skipped,
             "redrawn": redrawn,
             "lr": self.engine.lr,
-            "tokens_per_second": tokens / seconds,
+            "tokens_per_second": int(everything.lengths.sum()) / seconds,
             "time/rollout": clock.rollout,
             "time/reward": clock.reward,
             "time/train": clock.train,
             "memory_mb": self._memory_mb(),
         }
 
-    def _update(self, scored: Scored, advantages: np.ndarray) -> dict[str, float]:
-        """Forward, backward and optimizer step over the packs of this rollout, ``updates_per_rollout``
-        times."""
-        config, completions, mask = self.config, scored.completions, scored.mask
-        lengths = torch.tensor([len(c) for c in completions])
-        counted = torch.from_numpy(mask)
-        totals = torch.stack([counted.sum(), lengths[counted].sum()])
-        weights = token_weights(
-            config.loss,
-            lengths,
-            num_completions=int(totals[0]),
-            num_tokens=int(totals[1]),
-            max_new_tokens=config.max_new_tokens,
-        ).to(self.device)
-        wanted = mask & ((advantages != 0) | (config.beta > 0))
-        packs = self._packs(scored.groups, wanted)
-        old = {i: c.logprobs for i, c in enumerate(completions) if c.logprobs is not None}
-        sampling = {
-            i: c.sampling_logprobs
-            for i, c in enumerate(completions)
-            if i not in old and c.sampling_logprobs is not None
-        }
-        advantages_K = torch.from_numpy(advantages).float().to(self.device)
-        losses, stats, entropy, norms = 0.0, [], 0.0, []
-        for _ in range(config.updates_per_rollout):
-            for pack in packs:
-                loss, pack_stats, pack_entropy = self._pack_loss(pack, old, sampling, advantages_K, weights)
-                self.engine.backward(loss)
-                losses += float(loss.detach())
-                stats.append(pack_stats)
-                entropy += float(pack_entropy)
-            norms.append(self.engine.step())
-        tokens = max(1.0, sum(float(s.tokens) for s in stats))
-        return {
-            "loss": losses / config.updates_per_rollout,
-            "grad_norm": norms[-1],
-            "skipped_updates": sum(not np.isfinite(norm) for norm in norms),
-            "clip_fraction": sum(float(s.clipped) for s in stats) / tokens,
-            "kl": sum(float(s.kl) for s in stats) / tokens,
-            "old_kl": sum(float(s.old_kl) for s in stats) / tokens,
-            "importance": sum(float(s.importance) for s in stats) / tokens,
-            "entropy": entropy / tokens,
-            "packs": len(packs),
-        }
+    def _collect(self, count: int) -> tuple[list[Group], int]:
+        with self.engine.gathered():
+            return self.collector.next(self.step, count)
 
-    def _packs(self, groups: Sequence[Group], wanted: np.ndarray) -> list[Pack]:
-        items, first = [], 0
-        for group in groups:
-            chosen = [i for i in range(len(group.completions)) if wanted[first + i]]
-            if chosen:
-                tokens = tuple(group.completions[i].tokens for i in chosen)
-                items.append(
-                    PackItem(group.prompt, tokens, tuple(first + i for i in chosen), group.image_features)
-                )
-            first += len(group.completions)
-        layout = packing_layout(self.adapter)
-        packs = pack_groups(items, self.adapter, max_tokens=self.config.max_tokens_per_pack, layout=layout)
-        return [pack.to(self.device) for pack in packs]
-
-    def _pack_loss(
-        self,
-        pack: Pack,
-        old_logprobs: dict[int, torch.Tensor],
-        sampling_logprobs: dict[int, torch.Tensor],
-        advantages: torch.Tensor,
-        weights: torch.Tensor,
-    ) -> tuple[torch.Tensor, TokenStats, torch.Tensor]:
-        """``old_logprobs`` that are missing (another program sampled) are filled in: before the first update,
-        the policy is the old one."""
-        config = self.config
-        logprobs, entropies = self.engine.logprobs(pack)
-        reference = None
-        if self.reference is not None:
-            with torch.no_grad():
-                reference, _ = completion_logprobs(self.reference, pack, temperature=config.temperature)
-        indices = [index for item in pack.items for index in item.indices]
-        lengths = [tokens.numel() for item in pack.items for tokens in item.completions]
-        for index, part in zip(indices, logprobs.detach().split(lengths), strict=True):
-            old_logprobs.setdefault(index, part)
-            sampling_logprobs.setdefault(index, old_logprobs[index])
-        old = torch.cat([old_logprobs[index] for index in indices]).to(self.device)
-        sampling = torch.cat([sampling_logprobs[index] for index in indices]).to(self.device)
-        loss, stats = policy_loss(
-            logprobs,
-            old,
-            advantages,
-            weights,
-            pack.rows,
-            kind=config.loss,
-            clip_low=config.clip_low,
-            clip_high=config.clip_high,
-            beta=config.beta,
-            reference_logprobs=reference,
-            importance=importance_weights(old, sampling, cap=config.importance_cap),
-        )
-        return loss, stats, entropies.sum()
+    def _push(self, version: int) -> None:
+        """Sample from the weights of now on."""
+        with self.engine.gathered():
+            self.rollouts.push(version, self._save_model)
 
     def _evaluate(self, progress: Progress, label: str) -> dict[str, Evaluation]:
         """Greedy and sampled reward on the validation rows, written to evaluation.jsonl."""
-        self.rollouts.push(self.step, self._save_model)
+        self.ranks.phase = f"evaluation after step {self.step}"
+        self._push(self.step)
         results: dict[str, Evaluation] = {}
         bar = progress.add_task(f"evaluate {label}", total=2 * len(self.validation), note="")
         for params in (self.config.greedy(), self.config.sampling()):
-            result = evaluate(
-                self.adapter,
-                self.validation,
-                self.reward,
-                params=params,
-                completions_per_sample=self.config.eval_completions,
-                seed=self.config.seed,
-                engine=self.rollouts,
-                on_progress=lambda n: progress.advance(bar, n),
-            )
+            with self.engine.gathered():
+                result = evaluate(
+                    self.adapter,
+                    self.validation,
+                    self.reward,
+                    params=params,
+                    completions_per_sample=self.config.eval_completions,
+                    seed=self.config.seed,
+                    engine=self.rollouts,
+                    ranks=self.ranks,
+                    on_progress=lambda n: progress.advance(bar, n),
+                )
             for record in result.records():
                 self.evaluations.write({"step": self.step, "split": "validation", **record})
             results[result.mode] = result
@@ -324,12 +273,26 @@ class Trainer:
                 entry["before"] = self.before[mode].records()
                 entry["difference"] = asdict(result.minus(self.before[mode]))
             summary["evaluation"][mode] = entry
-        (self.config.out / "summary.json").write_text(json.dumps(summary, indent=1))
+        self._write_json("summary.json", summary)
         return summary
 
-    def _set_trainable(self) -> None:
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+        if self.ranks.first:
+            temporary = self.config.out / f".{name}"
+            temporary.write_text(json.dumps(content, indent=1))
+            temporary.replace(self.config.out / name)
+
+    def _file(self, name: str) -> Path:
+        """A file of the run; ranks other than the first write nowhere."""
+        return self.config.out / name if self.ranks.first else Path(os.devnull)
+
+    def _set_trainable(self, checkpoint: Path | None) -> None:
         model = self.adapter.model
         model.train()
+        if self.config.lora_rank:
+            from mixed_r1.train.lora import add_lora
+
+            add_lora(self.adapter, self.config, checkpoint)
         for part in self.config.freeze:
             for parameter in getattr(self.adapter, f"{part}_parameters")():
                 parameter.requires_grad_(False)
@@ -337,22 +300,34 @@ class Trainer:
             model.gradient_checkpointing_enable({"use_reentrant": False})
 
     def _save_model(self, directory: Path) -> None:
-        self.adapter.save(str(directory))
+        """A Hugging Face directory; with LoRA the merged model, and the adapter in a folder of its own."""
+        if self.config.lora_rank:
+            from mixed_r1.train.lora import save_merged
+
+            save_merged(self.adapter, directory)
+        else:
+            self.adapter.save(str(directory))
 
     def _save(self) -> None:
+        rank = self.ranks.rank
+
         def write(directory: Path) -> None:
-            self._save_model(directory)
+            self.ranks.phase = f"checkpoint of step {self.step}"
+            with self.engine.gathered():
+                if self.ranks.first:
+                    self._save_model(directory)
             self.engine.save(directory)
-            save_file({"cpu": torch.get_rng_state()}, directory / "rng.safetensors")
+            save_file(_random_states(), directory / f"rng-{rank:05d}.safetensors")
             state = {
                 "step": self.step,
                 "mixture": self.mixture.state_dict(),
                 "task_ema": self.scorer.task_ema.state_dict(),
                 "offsets": {"metrics": self.metrics.offset, "evaluation": self.evaluations.offset},
             }
-            (directory / "trainer.json").write_text(json.dumps(state))
+            if self.ranks.first:
+                (directory / "trainer.json").write_text(json.dumps(state))
 
-        save_checkpoint(self.config.out / "checkpoints", self.step, write)
+        save_checkpoint(self.config.out / "checkpoints", self.step, write, ranks=self.ranks)
 
     def _load_state(self, checkpoint: Path) -> dict[str, int]:
         state = json.loads((checkpoint / "trainer.json").read_text())
@@ -360,13 +335,30 @@ class Trainer:
         self.mixture.load_state_dict(state["mixture"])
         self.scorer.task_ema.load_state_dict(state["task_ema"])
         self.engine.load(checkpoint)
-        torch.set_rng_state(load_file(checkpoint / "rng.safetensors")["cpu"])
+        random_states = checkpoint / f"rng-{self.ranks.rank:05d}.safetensors"
+        if random_states.exists():  # a rank the stopped run did not have starts with the seed's
+            _set_random_states(load_file(random_states))
+        before = self.config.out / "before.json"
+        if before.exists():
+            rows = json.loads(before.read_text())
+            self.before = {mode: Evaluation(mode, rows[mode]) for mode in rows}
         return state["offsets"]
 
     def _memory_mb(self) -> float:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 2**20
         return psutil.Process().memory_info().rss / 2**20
+
+
+def _random_states() -> dict[str, torch.Tensor]:
+    cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
+    return {"cpu": torch.get_rng_state(), **cuda}
+
+
+def _set_random_states(states: dict[str, torch.Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 def _note(record: dict[str, Any]) -> str:

@@ -274,7 +274,7 @@ def wait_for_step(out, step, process):
 
 
 def assert_same_run(a, b):
-    for name in ("model.safetensors", "optimizer.safetensors", "rng.safetensors"):
+    for name in ("model.safetensors", "optimizer-00000.safetensors", "rng-00000.safetensors"):
         left, right = (load_file(out / "checkpoints" / "latest" / name) for out in (a, b))
         assert left.keys() == right.keys()
         assert all(torch.equal(left[key], right[key]) for key in left), name

@@ -1,0 +1,60 @@
+"""LoRA through peft, on linear layers of the language model.
+
+A checkpoint of a LoRA run is the merged model, which ``from_pretrained`` and every server load, with the
+adapter alone in ``adapter/`` as peft writes it. A resumed run takes the starting model and the adapter: the
+merged weights are rounded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import peft
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mixed_r1.models.adapter import VisionLanguageAdapter
+from mixed_r1.train.config import TrainConfig
+
+__all__ = ["ADAPTER", "add_lora", "save_merged"]
+
+ADAPTER = "adapter"  # folder of a checkpoint
+
+
+def add_lora(adapter: VisionLanguageAdapter, config: TrainConfig, checkpoint: Path | None = None) -> None:
+    """Freeze the model and add adapters, those of ``checkpoint`` where there is one; new ones change nothing.
+
+    Names are bound to the language model: vision towers have a ``q_proj`` too.
+    """
+    names = "|".join(config.lora_targets)
+    settings = peft.LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        target_modules=rf".*\.language_model\..*\.({names})",
+        base_model_name_or_path=str(config.model),
+    )
+    adapter.model = peft.get_peft_model(adapter.model, settings)
+    if checkpoint is not None:
+        state = load_file(checkpoint / ADAPTER / "adapter_model.safetensors")
+        peft.set_peft_model_state_dict(adapter.model, state)
+
+
+def save_merged(adapter: VisionLanguageAdapter, directory: Path) -> None:
+    """Write the model with its adapters added in, and the adapters alone beside it. Nothing changes here."""
+    wrapped = adapter.model
+    wrapped.save_pretrained(directory / ADAPTER)
+    base = wrapped.get_base_model()
+    state: dict[str, Tensor] = {
+        name.replace(".base_layer.", "."): value
+        for name, value in base.state_dict().items()
+        if ".lora_" not in name
+    }
+    for name, module in base.named_modules():
+        if isinstance(module, peft.tuners.lora.LoraLayer):
+            key = f"{name}.weight"
+            state[key] = (state[key] + module.get_delta_weight("default")).to(state[key].dtype).cpu()
+    adapter.model = base
+    try:
+        adapter.save(str(directory), state_dict=state)
+    finally:
+        adapter.model = wrapped

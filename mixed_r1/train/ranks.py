@@ -1,0 +1,163 @@
+"""The processes of a run: who this one is, what the others have, and how all stop when one cannot go on.
+
+``torchrun`` and ``deepspeed`` start one process a GPU and tell each its rank. Ranks exchange small values
+(rewards, lengths, flags) as JSON over gloo; gradients are the engine's affair. A thread beside the loop says
+"alive" and listens: an error on one rank, a rank that was killed or one that stands still ends every other
+one, even inside a collective that would wait for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from datetime import timedelta
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+
+__all__ = ["Ranks"]
+
+POLL = 0.5  # seconds between two looks at the others
+GRACE = 3.0  # seconds a failing rank has to print its traceback and leave by itself
+
+
+class Ranks:
+    """One process among ``world_size``; a context manager around the whole run.
+
+    Args:
+        timeout: seconds after which a silent rank, or a collective that does not complete, ends the run.
+        group: make a process group even where this is the only process (DeepSpeed needs one).
+    """
+
+    def __init__(self, *, timeout: float = 600.0, group: bool = False) -> None:
+        self.rank, self.world_size = (int(os.environ.get(k, v)) for k, v in (("RANK", 0), ("WORLD_SIZE", 1)))
+        self.timeout = timeout
+        self.phase = "start"  # what the loop is at, named when it fails
+        self._done = threading.Event()
+        self._store: Any = None
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+        if self.world_size == 1 and not group:
+            return
+        store: Any = (
+            next(rendezvous("env://"))[0] if self.world_size > 1 else torch._C._distributed_c10d.HashStore()
+        )
+        if not dist.is_initialized():
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+                store=PrefixStore("group", store),
+                rank=self.rank,
+                world_size=self.world_size,
+                timeout=timedelta(seconds=timeout),
+            )
+        if self.world_size > 1:
+            self._store = store.clone()
+            self._thread = threading.Thread(target=self._watch, args=(store.clone(),), daemon=True)
+            self._thread.start()
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that writes the run's files and talks to the user."""
+        return self.rank == 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """``value`` (JSON) of every rank, in the order of ranks. Every rank must call it."""
+        if self.world_size == 1:
+            return [value]
+        data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world_size)]
+        dist.all_gather(sizes, torch.tensor([data.numel()]))
+        padded = torch.zeros(int(max(sizes)), dtype=torch.uint8)
+        padded[: data.numel()] = data
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return [json.loads(bytes(p[: int(n)].numpy())) for p, n in zip(parts, sizes, strict=True)]
+
+    def share(self, rows: list[Any]) -> list[Any]:
+        """This rank's part of the global list ``rows``: every ``world_size``-th row."""
+        return rows[self.rank :: self.world_size]
+
+    def merge(self, rows: list[Any]) -> list[Any]:
+        """The global list whose shares the ranks hold: the inverse of ``share``."""
+        parts = self.gather(rows)
+        merged: list[Any] = [None] * sum(len(part) for part in parts)
+        for rank, part in enumerate(parts):
+            merged[rank :: self.world_size] = part
+        return merged
+
+    def merge_columns(self, columns: dict[str, np.ndarray], *, rows: int) -> dict[str, np.ndarray]:
+        """``merge`` of arrays whose first axis counts blocks of ``rows``."""
+        if self.world_size == 1:
+            return columns
+        count = len(next(iter(columns.values())))
+        blocks = [{k: v[i : i + rows].tolist() for k, v in columns.items()} for i in range(0, count, rows)]
+        merged = self.merge(blocks)
+        return {
+            # texts take the width of the longest
+            k: np.array(
+                [row for block in merged for row in block[k]], None if v.dtype.kind == "U" else v.dtype
+            )
+            for k, v in columns.items()
+        }
+
+    def __enter__(self) -> Ranks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave together, or tell the others why not: rank, phase and error."""
+        if self._store is None:
+            return
+        if error is None or isinstance(error, SystemExit):
+            self.gather(None)  # nobody takes the store away while another still listens to it
+            self._done.set()
+            self._thread.join()
+            dist.destroy_process_group()
+            return
+        message = f"rank {self.rank}, {self.phase}: {type(error).__name__}: {error}"
+        if isinstance(error, RuntimeError):
+            # A broken connection is the consequence: let the rank that is the cause be named.
+            beats = self._beats()
+            time.sleep(2 * POLL + 1)
+            silent = [r for r, (old, new) in enumerate(zip(beats, self._beats(), strict=True)) if old == new]
+            if silent:
+                message += f" (no sign of life from rank {', '.join(map(str, silent))})"
+        self._store.compare_set("failure", "", message)
+        print(message, file=sys.stderr, flush=True)
+        time.sleep(2 * POLL)  # the store may go with this process: let the others read it first
+
+    def _beats(self) -> list[int]:
+        return [self._store.add(f"beat/{rank}", 0) for rank in range(self.world_size)]
+
+    def _watch(self, store: Any) -> None:
+        """Rank 0 watches all ranks, the others watch rank 0: what one sees reaches all through the store."""
+        watched = range(1, self.world_size) if self.first else (0,)
+        seen = {rank: (0, time.monotonic()) for rank in watched}
+        reason = None
+        while reason is None and not self._done.wait(POLL):
+            try:
+                store.add(f"beat/{self.rank}", 1)
+                for rank, (beat, since) in seen.items():
+                    now = store.add(f"beat/{rank}", 0)
+                    if now != beat:
+                        seen[rank] = (now, time.monotonic())
+                    elif time.monotonic() - since > self.timeout:
+                        store.compare_set(
+                            "failure", "", f"rank {rank} gave no sign of life for {self.timeout:g} s"
+                        )
+                if store.check(["failure"]):
+                    reason = store.get("failure").decode()
+            except RuntimeError:
+                reason = "the process that joins the ranks (rank 0 or the launcher) has gone"
+        if reason is not None and not self._done.wait(GRACE):
+            print(f"rank {self.rank} stops: {reason}", file=sys.stderr, flush=True)
+            os._exit(1)
