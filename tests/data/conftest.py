@@ -133,3 +133,9 @@ def local_sources(tmp_path_factory):
     write_sources(root)
     (root / "recipe.yaml").write_text(RECIPE)
     return root
+
+
+@pytest.fixture(scope="session")
+def make_picture():
+    """``picture`` for tests that write their own rows."""
+    return picture

@@ -89,7 +89,7 @@ def _first(value: Any) -> Any:
 
 
 def _without_placeholder(value: Any) -> str:
-    return re.sub(r"[ \t]*<image>\s?", "", str(value)).strip()
+    return re.sub(r"[ \t]{2,}", " ", re.sub(r"<image>\s?", "", str(value))).strip()
 
 
 CONVERTERS: dict[str, Callable[[Any], Any]] = {

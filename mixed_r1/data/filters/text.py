@@ -24,24 +24,28 @@ class QuestionLength(Filter):
 
 
 class Language(Filter):
-    """The question's language by py3langid (extra ``data``); short or unsure ones pass.
+    """The question's language by py3langid (extra ``data``).
 
-    ``allow`` holds ISO 639-1 codes. A question below ``min_chars`` letters, or one whose language is
-    recognised with less than ``min_confidence``, is kept: short questions cannot be told apart.
+    A question is dropped when the languages of ``allow`` (ISO 639-1 codes) together get less than
+    ``min_probability``; one with fewer than ``min_letters`` letters passes, it cannot be told apart.
     """
 
     allow: tuple[str, ...] = ("en",)
-    min_chars: int = 24
-    min_confidence: float = 0.9
+    min_letters: int = 12
+    min_probability: float = 0.05
 
     def reason(self, row: Row) -> str | None:
         text = row.sample.question
-        if sum(c.isalpha() for c in text) < self.min_chars:
+        if sum(c.isalpha() for c in text) < self.min_letters:
             return None
-        language, confidence = _identifier().classify(text)
-        if language in self.allow or confidence < self.min_confidence:
+        ranked = [(str(language), float(probability)) for language, probability in _identifier().rank(text)]
+        if (
+            sum(probability for language, probability in ranked if language in self.allow)
+            >= self.min_probability
+        ):
             return None
-        return f"{language} ({confidence:.2f}), must be {' or '.join(self.allow)}"
+        language, probability = max(ranked, key=lambda item: item[1])
+        return f"{language} ({probability:.2f}), must be {' or '.join(self.allow)}"
 
 
 @cache
