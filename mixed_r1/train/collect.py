@@ -21,16 +21,16 @@ from mixed_r1.train.sampler import SamplerRollouts
 __all__ = ["Collector", "open_rollouts"]
 
 
-def open_rollouts(config: TrainConfig, adapter: ModelAdapter) -> RolloutEngine:
+def open_rollouts(config: TrainConfig, adapter: ModelAdapter, ranks: Ranks) -> RolloutEngine:
     """The engine that ``config.rollout`` names."""
     if config.rollout == "server":
         from mixed_r1.train.server import ServerRollouts
 
-        return ServerRollouts(adapter, config)
+        return ServerRollouts(adapter, config, ranks)
     if config.rollout == "vllm":
         from mixed_r1.train.vllm_engine import VLLMRollouts
 
-        return VLLMRollouts(adapter, config)
+        return VLLMRollouts(adapter, config, ranks)
     return SamplerRollouts(adapter, max_rows=config.max_rollout_rows)
 
 
@@ -54,9 +54,9 @@ class Collector:
         """A group for each of the next ``count`` rows of this rank. Rows that cannot be encoded are logged
         and replaced; the second value says how many. Every rank must call it."""
         config = self.config
-        self.ranks.phase = f"encoding of step {step}"
+        self.ranks.at("encoding", step)
         samples, prompts, skipped = self._encoded(count)
-        self.ranks.phase = f"rollout of step {step}, rows {', '.join(sample.id for sample in samples)}"
+        self.ranks.at("rollout", step, (sample.id for sample in samples))
         reusable = {"vision", "projector"} <= set(config.freeze)
         wanted = reusable or config.rollout == "hf"
         features = self._image_features(prompts) if wanted else [None] * len(prompts)

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
@@ -67,6 +68,10 @@ class Ranks:
     def first(self) -> bool:
         """Whether this is the rank that writes the run's files and talks to the user."""
         return self.rank == 0
+
+    def at(self, what: str, step: int, rows: Iterable[str] = ()) -> None:
+        """Note what the loop is at, to be named should it fail."""
+        self.phase = f"{what} of step {step}" + "".join(f", row {row}" for row in rows)
 
     def gather(self, value: Any) -> list[Any]:
         """``value`` (JSON) of every rank, in the order of ranks. Every rank must call it."""

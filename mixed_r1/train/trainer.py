@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ from mixed_r1.train.metrics import (
 )
 from mixed_r1.train.ranks import Ranks
 from mixed_r1.train.rollout import Group, RolloutError
-from mixed_r1.train.scoring import Scorer
+from mixed_r1.train.scoring import Scored, Scorer
 from mixed_r1.train.session import Clock, on_sigterm, open_run, progress_display
 from mixed_r1.train.update import PolicyUpdate
 from mixed_r1_kernels import EmbeddingTable
@@ -124,7 +125,7 @@ class Trainer:
             spread=config.curriculum_spread,
             draws=config.steps * config.prompts_per_step,
         )
-        self.rollouts = open_rollouts(config, self.adapter)
+        self.rollouts = open_rollouts(config, self.adapter, ranks)
         self.collector = Collector(
             config, self.adapter, self.samples, self.mixture, self.rollouts, self.console, ranks
         )
@@ -188,7 +189,7 @@ class Trainer:
             share = self.ranks.share([1] * config.prompts_per_step)
             groups, skipped = self._collect(len(share))
         with clock.measure("reward"):
-            scored = self.scorer.score(groups)
+            scored = self._score(groups)
         redrawn = 0
         for _ in range(config.redraw_rounds):
             flat = self.scorer.flat(scored)
@@ -198,7 +199,7 @@ class Trainer:
                 fresh, more = self._collect(int(flat.sum()))
             with clock.measure("reward"):
                 kept = [group for group, is_flat in zip(scored.groups, flat, strict=True) if not is_flat]
-                scored = self.scorer.score([*kept, *fresh])
+                scored = self._score([*kept, *fresh])
             redrawn, skipped = redrawn + len(fresh), skipped + more
         with clock.measure("reward"):
             everything = self.scorer.gathered(scored)
@@ -236,6 +237,10 @@ class Trainer:
         with self.engine.gathered():
             return self.collector.next(self.step, count)
 
+    def _score(self, groups: Sequence[Group]) -> Scored:
+        self.ranks.at("reward", self.step, (group.sample.id for group in groups))
+        return self.scorer.score(groups)
+
     def _push(self, version: int) -> None:
         """Sample from the weights of now on."""
         with self.engine.gathered():
@@ -243,7 +248,7 @@ class Trainer:
 
     def _evaluate(self, progress: Progress, label: str) -> dict[str, Evaluation]:
         """Greedy and sampled reward on the validation rows, written to evaluation.jsonl."""
-        self.ranks.phase = f"evaluation after step {self.step}"
+        self.ranks.at("evaluation", self.step)
         self._push(self.step)
         results: dict[str, Evaluation] = {}
         bar = progress.add_task(f"evaluate {label}", total=2 * len(self.validation), note="")
@@ -299,9 +304,11 @@ class Trainer:
         if self.config.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
 
-    def _save_model(self, directory: Path) -> None:
+    def _save_model(self, directory: Path, *, adapter_only: bool = False) -> None:
         """A Hugging Face directory; with LoRA the merged model, and the adapter in a folder of its own."""
-        if self.config.lora_rank:
+        if adapter_only:
+            self.adapter.model.save_pretrained(directory)
+        elif self.config.lora_rank:
             from mixed_r1.train.lora import save_merged
 
             save_merged(self.adapter, directory)
@@ -312,7 +319,7 @@ class Trainer:
         rank = self.ranks.rank
 
         def write(directory: Path) -> None:
-            self.ranks.phase = f"checkpoint of step {self.step}"
+            self.ranks.at("checkpoint", self.step)
             with self.engine.gathered():
                 if self.ranks.first:
                     self._save_model(directory)

@@ -72,10 +72,8 @@ class PolicyUpdate:
         sums, norms = np.zeros(7), []
         for _ in range(config.updates_per_rollout):
             for pack in packs:
-                rows = sorted(
-                    {scored.samples[i].id for item in pack.items for i in item.indices if i != FILLER}
-                )
-                self.ranks.phase = f"training of step {step}, rows {', '.join(rows)}"
+                indices = (i for item in pack.items for i in item.indices if i != FILLER)
+                self.ranks.at("training", step, sorted({scored.samples[i].id for i in indices}))
                 sums += self._backward(pack, old, sampling, advantages_K, weights)
             for pack in fillers:
                 self.engine.backward(0.0 * self._logprobs(pack)[0].sum())
