@@ -40,6 +40,7 @@ class ModelAdapter(Protocol):
     model: Any  # transformers PreTrainedModel, ...ForConditionalGeneration
     tokenizer: Any
     image_processor: Any
+    system_prompt: str | None
     # Never sampled, and out of the training softmax: image, video, vision start and end.
     banned_tokens: tuple[int, ...]
     stop_tokens: tuple[int, ...]  # end a completion; the stop token is its last token

@@ -115,6 +115,8 @@ class TrainConfig(Config):
             )
         if self.rollout == "server" and not self.server_urls:
             raise ValueError("server_urls must name at least one server where rollout is 'server', got none")
+        if self.server_kind == "vllm_lora" and not self.lora_rank:
+            raise ValueError("lora_rank must be at least 1 where server_kind is 'vllm_lora', got 0")
         return self
 
     def sampling(self) -> SamplingParams:

@@ -1,8 +1,8 @@
-"""What a rollout is, G completions of one prompt with the log-probs they were drawn with, and who draws it."""
+"""What a rollout is: G completions of one prompt with the log-probs they were drawn with; who draws it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from torch import Tensor
 from mixed_r1.models.base import Prompt
 from mixed_r1.schema import Sample
 
-__all__ = ["Completion", "Group", "RolloutEngine", "RolloutError", "SamplingParams"]
+__all__ = ["Completion", "Group", "RolloutEngine", "RolloutError", "SamplingParams", "SaveWeights"]
 
 
 class RolloutError(RuntimeError):
@@ -72,12 +72,18 @@ class Group:
     image_features: Tensor | None = None  # [image tokens, d] where the rollout's can serve the training step
 
 
+class SaveWeights(Protocol):
+    """Writes the model into ``directory``, or its LoRA adapter alone."""
+
+    def __call__(self, directory: Path, *, adapter_only: bool = False) -> None: ...
+
+
 class RolloutEngine(Protocol):
     """Who samples: our own sampler, a server, vLLM in this process."""
 
-    def push(self, version: int, save: Callable[[Path], None]) -> None:
-        """Sample from the weights of now on. ``save(directory)`` writes them; ``version`` counts the steps
-        they have seen, so a version pushed twice is sent once."""
+    def push(self, version: int, save: SaveWeights) -> None:
+        """Sample from the weights of now from here on. ``version`` counts the steps they have seen, so one
+        pushed twice is sent once. Every rank must call it."""
         ...
 
     def generate(

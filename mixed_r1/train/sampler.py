@@ -11,9 +11,8 @@ Shapes: B prompts, G completions each, R = B * G rows, P longest prompt, L cache
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from transformers import DynamicCache
 
 from mixed_r1.models.base import ModelAdapter, Prompt
 from mixed_r1.schema import Sample
-from mixed_r1.train.rollout import Completion, SamplingParams
+from mixed_r1.train.rollout import Completion, SamplingParams, SaveWeights
 
 __all__ = ["SamplerRollouts", "random_stream", "sample_completions"]
 
@@ -33,7 +32,7 @@ class SamplerRollouts:
     def __init__(self, adapter: ModelAdapter, *, max_rows: int = 256) -> None:
         self.adapter, self.max_rows = adapter, max_rows
 
-    def push(self, version: int, save: Callable[[Path], None]) -> None:
+    def push(self, version: int, save: SaveWeights) -> None:
         pass
 
     def generate(

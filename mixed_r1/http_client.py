@@ -1,0 +1,101 @@
+"""JSON requests to a set of HTTP servers that may be slow, down, or answer garbage.
+
+A request that fails in a way that may pass (no connection, time out, status 408, 429 or 5xx, an answer that
+cannot be read) is sent again, to the next url, after a pause of 0.5, 1, 2 ... seconds. One that the server
+calls wrong (any other 4xx) is not.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+__all__ = ["HttpClient", "ServerError"]
+
+T = TypeVar("T")
+
+MAX_ANSWER = 64 << 20  # bytes
+MAX_PAUSE = 30.0  # seconds
+# Not through a proxy: these servers are neighbours.
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class ServerError(RuntimeError):
+    """No server gave an answer; the message says for what, and what came instead."""
+
+
+class HttpClient:
+    """``post`` may be called from many threads.
+
+    Args:
+        urls: scheme, host and port; a path ``/v1`` at the end is dropped.
+        timeout: seconds a request may take as a whole.
+        retries: attempts after the first.
+
+    The key in the environment variable OPENAI_API_KEY, where there is one, is sent along.
+    """
+
+    def __init__(self, urls: Sequence[str], *, timeout: float, retries: int) -> None:
+        self.urls = [url.rstrip("/").removesuffix("/v1") for url in urls]
+        self.timeout, self.retries = timeout, retries
+        self.stopped = threading.Event()  # set: nobody waits for another attempt
+
+    def post(
+        self, path: str, body: Mapping[str, Any], read: Callable[[bytes], T], *, what: str, first: int = 0
+    ) -> T:
+        """``read`` of the answer's bytes. Errors of ``read`` count as an unreadable answer.
+
+        Args:
+            what: names the request in errors.
+            first: index of the url to try first, modulo their number.
+
+        Raises:
+            ServerError: see above; or raised by ``read``, for what no further attempt would mend.
+        """
+        payload, attempts, problem = json.dumps(body).encode(), self.retries + 1, ""
+        for attempt in range(attempts):
+            if attempt and self.stopped.wait(min(MAX_PAUSE, 0.5 * 2 ** (attempt - 1))):
+                break
+            url = self.urls[(first + attempt) % len(self.urls)] + path
+            try:
+                return read(self._send(url, payload))
+            except urllib.error.HTTPError as error:
+                problem = f"status {error.code} from {url}: {_excerpt(error)}"
+                if error.code < 500 and error.code not in (408, 429):
+                    break
+            except (OSError, http.client.HTTPException) as error:
+                problem = f"{type(error).__name__} from {url}: {error}"
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+                problem = f"an unreadable answer from {url}: {type(error).__name__}: {error}"
+        tries = f"attempt {attempt + 1} of {attempts}"
+        raise ServerError(f"server must answer for {what}, got {problem} ({tries})")
+
+    def _send(self, url: str, payload: bytes) -> bytes:
+        headers = {"Content-Type": "application/json"}
+        if key := os.environ.get("OPENAI_API_KEY"):
+            headers["Authorization"] = f"Bearer {key}"
+        deadline = time.monotonic() + self.timeout
+        body = b""
+        request = urllib.request.Request(url, payload, headers)
+        with OPENER.open(request, timeout=self.timeout) as response:
+            while block := response.read1(1 << 16):  # as it comes: a server may trickle for ever
+                body += block
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"answer must come within {self.timeout:g} s, got {len(body)} bytes")
+                if len(body) > MAX_ANSWER:
+                    raise ValueError(f"answer must have at most {MAX_ANSWER} bytes, got more")
+        return body
+
+
+def _excerpt(error: urllib.error.HTTPError) -> str:
+    try:
+        return error.read(300).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException):
+        return "no text"

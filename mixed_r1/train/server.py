@@ -1,0 +1,251 @@
+"""Rollouts by an OpenAI-compatible HTTP server: ``transformers serve``, ``vllm serve``, ``sglang``.
+
+One request a completion, so that a failed one costs no more than itself; servers share the prefill of a
+group by their prefix cache. When a request has used up its attempts, RolloutError ends the whole rollout.
+
+What differs between servers:
+
+==============  ===============================================  ==========================
+``server_kind``  how it takes new weights                         tokens and log-probs
+==============  ===============================================  ==========================
+transformers    a request's ``model`` is a checkpoint directory   text only
+sglang          POST /update_weights_from_disk                    text only
+vllm            POST /collective_rpc reload_weights (dev mode)    token ids, log-probs
+vllm_lora       POST /v1/load_lora_adapter                        token ids, log-probs
+==============  ===============================================  ==========================
+
+Text alone is tokenized again, which gives the canonical tokens of that text, not always the sampled ones, and
+its sampling log-probs are unknown: the importance weight is 1. Directories are handed over by path, so server
+and trainer must see the same file system. Only ``transformers serve`` is run by this project's tests; for the
+others they hold a server of their own to the documented messages.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import shutil
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixed_r1.http_client import HttpClient, ServerError
+from mixed_r1.images import open_image
+from mixed_r1.models.base import ModelAdapter, Prompt
+from mixed_r1.models.chat import chat_messages
+from mixed_r1.schema import Sample
+from mixed_r1.train.config import TrainConfig
+from mixed_r1.train.ranks import Ranks
+from mixed_r1.train.rollout import Completion, RolloutError, SamplingParams, SaveWeights
+from mixed_r1.train.sampler import random_stream
+
+__all__ = ["ServerRollouts", "chat_request", "sampled_completion", "save_version"]
+
+
+class ServerRollouts:
+    """Completions from ``config.server_urls``, weights pushed before each rollout."""
+
+    def __init__(self, adapter: ModelAdapter, config: TrainConfig, ranks: Ranks) -> None:
+        self.adapter, self.config, self.ranks = adapter, config, ranks
+        self.servers = HttpClient(
+            config.server_urls, timeout=config.server_timeout, retries=config.server_retries
+        )
+        self.model = config.server_model or str(config.model)
+        self.version = -1
+        self.pool = ThreadPoolExecutor(config.server_concurrency, thread_name_prefix="rollout")
+
+    def push(self, version: int, save: SaveWeights) -> None:
+        if version == self.version:
+            return
+        model, problem = "", None
+        if self.ranks.first:
+            lora = self.config.server_kind == "vllm_lora"
+            try:
+                model = self._announce(save_version(self.config.out, version, save, adapter_only=lora))
+            except ServerError as error:
+                problem = str(error)
+        model, problem = self.ranks.gather([model, problem])[0]
+        if problem is not None:  # on every rank
+            raise RolloutError(problem)
+        self.model, self.version = model, version
+
+    def _announce(self, directory: Path) -> str:
+        """Tell every server of the weights in ``directory``; returns the name to ask for them by."""
+        kind, path, model = self.config.server_kind, str(directory), self.model
+        messages: list[tuple[str, dict[str, Any]]] = []
+        if kind == "transformers":
+            _sampling_by_request(directory / "generation_config.json", self.config.sampling())
+            messages = [("/reset", {})]  # or it would keep every version in memory
+            model = path
+        elif kind == "sglang":
+            messages = [("/update_weights_from_disk", {"model_path": path})]
+        elif kind == "vllm":
+            reload = {"method": "reload_weights", "kwargs": {"weights_path": path}}
+            messages = [("/collective_rpc", reload), ("/reset_prefix_cache", {})]
+        else:  # a name of its own each time: caches go by name
+            model = f"{directory.name}-{uuid.uuid4().hex[:8]}"
+            messages = [("/v1/load_lora_adapter", {"lora_name": model, "lora_path": path})]
+            if self.version >= 0:
+                messages.append(("/v1/unload_lora_adapter", {"lora_name": self.model}))
+        for url in self.servers.urls:
+            server = HttpClient([url], timeout=self.servers.timeout, retries=self.servers.retries)
+            for name, body in messages:
+                server.post(name, body, len, what=directory.name)
+        return model
+
+    def generate(
+        self,
+        samples: Sequence[Sample],
+        prompts: Sequence[Prompt],
+        *,
+        num_completions: int,
+        params: SamplingParams,
+        seed: int,
+        step: int,
+        image_features: Sequence[Tensor | None] | None = None,
+    ) -> list[list[Completion]]:
+        self.servers.stopped.clear()
+        futures: list[Future[Completion]] = []
+        for sample, prompt in zip(samples, prompts, strict=True):
+            body = {"model": self.model, **self._request(sample, params)}
+            read = partial(_read, self.adapter, prompt, params)
+            for g in range(num_completions):
+                # The server's generator, seeded as ours: a resumed run asks for the same draws.
+                draw = int(random_stream(seed, step, sample.id, g, 1)[0] * 2**31)
+                job = partial(
+                    self.servers.post, what=f"completion {g} of row {sample.id}", first=len(futures)
+                )
+                request = {**body, "seed": draw}
+                futures.append(self.pool.submit(job, "/v1/chat/completions", request, read))
+        done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in done:
+            if (error := future.exception()) is not None:
+                self.servers.stopped.set()  # ends the others' pauses
+                for other in waiting:
+                    other.cancel()
+                raise RolloutError(str(error)) from error
+        flat = [future.result() for future in futures]
+        return [flat[i * num_completions : (i + 1) * num_completions] for i in range(len(samples))]
+
+    def close(self) -> None:
+        self.servers.stopped.set()
+        self.pool.shutdown(cancel_futures=True)
+
+    def _request(self, sample: Sample, params: SamplingParams) -> dict[str, Any]:
+        body = {
+            "messages": chat_request(self.adapter, sample),
+            "max_tokens": params.max_new_tokens,
+            "temperature": params.temperature,
+            "top_p": params.top_p,
+            "logit_bias": {str(token): -100.0 for token in self.adapter.banned_tokens},
+        }
+        if self.config.server_kind != "transformers":
+            # All that a checkpoint's generation_config.json would otherwise decide.
+            body |= {"top_k": params.top_k or -1, "min_p": params.min_p, "repetition_penalty": 1.0}
+        if self.config.server_kind.startswith("vllm"):
+            body |= {"logprobs": True, "return_token_ids": True}
+        return body
+
+
+def save_version(out: Path, version: int, save: SaveWeights, *, adapter_only: bool = False) -> Path:
+    """Write the weights to ``out``/rollout, where the newest two versions stay. For the first rank."""
+    directory = out.resolve() / "rollout" / f"version-{version:06d}"
+    for old in sorted(directory.parent.glob("version-*"))[:-1]:  # requests for the newest may still run
+        shutil.rmtree(old)
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    save(directory, adapter_only=adapter_only)
+    return directory
+
+
+def chat_request(adapter: ModelAdapter, sample: Sample) -> list[dict[str, Any]]:
+    """The row's messages in OpenAI's form; images as PNG data URIs, so the server sees the pixels we see."""
+    messages = chat_messages(sample, adapter.system_prompt)
+    images = iter(sample.images)
+    for message in messages:
+        message["content"] = [
+            {"type": "image_url", "image_url": {"url": _data_uri(next(images))}}
+            if part["type"] == "image"
+            else part
+            for part in message["content"]
+        ]
+    return messages
+
+
+def sampled_completion(
+    adapter: ModelAdapter,
+    tokens: Sequence[int],
+    sampling_logprobs: Sequence[float] | None,
+    params: SamplingParams,
+) -> Completion:
+    """A completion of tokens that another program sampled.
+
+    What follows a token that only prompts may hold (a server without ``logit_bias`` can sample one), or comes
+    after ``max_new_tokens`` (text tokenized anew may be longer), is cut off: such a completion has not
+    stopped.
+    """
+    banned = (i for i, token in enumerate(tokens) if token in adapter.banned_tokens)
+    length = min(next(banned, len(tokens)), params.max_new_tokens)
+    kept = list(tokens[:length])
+    stopped = bool(kept) and kept[-1] in adapter.stop_tokens
+    text = adapter.tokenizer.decode(kept[:-1] if stopped else kept, skip_special_tokens=False)
+    return Completion(
+        tokens=torch.tensor(kept or [adapter.tokenizer.eos_token_id], dtype=torch.int64),
+        logprobs=None,
+        sampling_logprobs=torch.tensor(sampling_logprobs[:length]) if sampling_logprobs and kept else None,
+        stopped=stopped,
+        text=text,
+    )
+
+
+def _read(adapter: ModelAdapter, prompt: Prompt, params: SamplingParams, text: bytes) -> Completion:
+    """The completion in an answer; any of the errors that ``HttpClient.post`` knows where there is none."""
+    answer = json.loads(text)
+    counted = (answer.get("usage") or {}).get("prompt_tokens")
+    if counted is not None and counted != len(prompt):
+        # Another chat template or image size: the policy would be trained on prompts it never saw.
+        raise ServerError(f"server must encode prompts as we do, got {counted} tokens for {len(prompt)}")
+    choice = answer["choices"][0]
+    ids = choice.get("token_ids")
+    if ids is None:
+        content = choice["message"]["content"] or ""
+        tokens = adapter.tokenizer(content, add_special_tokens=False)["input_ids"]
+        if choice["finish_reason"] == "stop":
+            tokens = [*tokens, adapter.tokenizer.eos_token_id]
+        return sampled_completion(adapter, tokens, None, params)
+    vocabulary = adapter.output_weight.shape[0]
+    if not ids or any(type(token) is not int or not 0 <= token < vocabulary for token in ids):
+        raise ValueError(f"token_ids must be token ids below {vocabulary}, got {str(ids)[:80]}")
+    logprobs = None
+    if choice.get("logprobs"):
+        logprobs = [float(entry["logprob"]) for entry in choice["logprobs"]["content"]]
+        if len(logprobs) != len(ids) or not all(math.isfinite(p) and p <= 1e-3 for p in logprobs):
+            raise ValueError(f"logprobs must be one per token and at most 0, got {str(logprobs)[:80]}")
+    return sampled_completion(adapter, ids, logprobs, params)
+
+
+def _data_uri(source: Any) -> str:
+    stream = io.BytesIO()
+    open_image(source).save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _sampling_by_request(path: Path, params: SamplingParams) -> None:
+    """``transformers serve`` takes temperature and top-p from requests, the rest from the checkpoint, whose
+    default is greedy decoding."""
+    settings = json.loads(path.read_text()) if path.exists() else {}
+    settings |= {
+        "do_sample": True,
+        "top_k": params.top_k,
+        "min_p": params.min_p or None,
+        "repetition_penalty": 1.0,
+    }
+    path.write_text(json.dumps(settings))

@@ -1,0 +1,108 @@
+"""Rollouts by vLLM in this process, on the GPU that trains (extra ``vllm``).
+
+UNTESTED HERE: this project's tests run without a GPU and without vLLM. Written to the documented API of vLLM
+0.20 to 0.32: ``LLM.chat``, ``LLM.collective_rpc("reload_weights", ...)``, ``LoRARequest``. vLLM pins versions
+of torch and transformers of its own; where they do not suit, run ``vllm serve`` in its own environment and
+set ``rollout: server``, which also serves several ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from mixed_r1.models.base import ModelAdapter, Prompt
+from mixed_r1.schema import Sample
+from mixed_r1.train.config import TrainConfig
+from mixed_r1.train.ranks import Ranks
+from mixed_r1.train.rollout import Completion, RolloutError, SamplingParams, SaveWeights
+from mixed_r1.train.sampler import random_stream
+from mixed_r1.train.server import chat_request, sampled_completion, save_version
+
+__all__ = ["VLLMRollouts"]
+
+
+class VLLMRollouts:
+    """An ``LLM`` that holds ``config.vllm_memory`` of the GPU and reloads its weights from disk."""
+
+    def __init__(self, adapter: ModelAdapter, config: TrainConfig, ranks: Ranks) -> None:
+        if ranks.world_size > 1:
+            raise ValueError(
+                f"rollout must be 'server' with several ranks, got 'vllm' with {ranks.world_size}"
+            )
+        try:
+            import vllm
+        except ImportError:
+            raise ImportError("rollout 'vllm' needs vLLM: pip install 'mixed-r1[vllm]'") from None
+        self.adapter, self.config, self.vllm = adapter, config, vllm
+        self.version, self.lora = -1, None
+        lora: dict[str, Any] = {"enable_lora": True, "max_lora_rank": config.lora_rank}
+        self.llm = vllm.LLM(
+            model=str(config.model),
+            dtype=config.dtype,
+            seed=config.seed,
+            gpu_memory_utilization=config.vllm_memory,
+            max_model_len=config.max_prompt_tokens + config.max_new_tokens,
+            logprobs_mode="processed_logprobs",  # those of the distribution drawn from
+            generation_config="vllm",  # not the checkpoint's repetition penalty and top-k
+            **(lora if config.lora_rank else {}),
+        )
+
+    def push(self, version: int, save: SaveWeights) -> None:
+        if version == self.version:
+            return
+        lora = self.config.lora_rank > 0
+        path = str(save_version(self.config.out, version, save, adapter_only=lora))
+        if lora:
+            from vllm.lora.request import LoRARequest
+
+            self.lora = LoRARequest(f"version-{version}", version + 1, path)
+        else:
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_path": path})
+            self.llm.reset_prefix_cache()
+        self.version = version
+
+    def generate(
+        self,
+        samples: Sequence[Sample],
+        prompts: Sequence[Prompt],
+        *,
+        num_completions: int,
+        params: SamplingParams,
+        seed: int,
+        step: int,
+        image_features: Sequence[Tensor | None] | None = None,
+    ) -> list[list[Completion]]:
+        settings = [
+            self.vllm.SamplingParams(
+                n=num_completions,
+                max_tokens=params.max_new_tokens,
+                temperature=params.temperature,
+                top_p=params.top_p,
+                top_k=params.top_k or -1,
+                min_p=params.min_p,
+                logprobs=0,  # of the sampled tokens alone
+                logit_bias={token: -100.0 for token in self.adapter.banned_tokens},
+                seed=int(random_stream(seed, step, sample.id, 0, 1)[0] * 2**31),
+            )
+            for sample in samples
+        ]
+        messages = [chat_request(self.adapter, sample) for sample in samples]
+        answers = self.llm.chat(messages, settings, use_tqdm=False, lora_request=self.lora)
+        for sample, prompt, answer in zip(samples, prompts, answers, strict=True):
+            if len(answer.prompt_token_ids) != len(prompt):
+                raise RolloutError(
+                    f"vLLM must encode prompts as we do, got {len(answer.prompt_token_ids)} tokens "
+                    f"for the {len(prompt)} of row {sample.id}"
+                )
+        return [[self._completion(output, params) for output in answer.outputs] for answer in answers]
+
+    def _completion(self, output: Any, params: SamplingParams) -> Completion:
+        tokens = list(output.token_ids)
+        logprobs = [entry[token].logprob for token, entry in zip(tokens, output.logprobs, strict=True)]
+        return sampled_completion(self.adapter, tokens, logprobs, params)
+
+    def close(self) -> None:
+        del self.llm
