@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class DeepSpeedEngine:
 
     def __init__(self, adapter: ModelAdapter, config: TrainConfig, ranks: Ranks) -> None:
         deepspeed.utils.logging.logger.setLevel(logging.WARNING)
+        warnings.filterwarnings("ignore", message=".*_tensor. is deprecated", category=FutureWarning)
         # A collective over shared memory that DeepSpeed would compile for a minute before the first step.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         os.environ.setdefault("LOCAL_RANK", "0")

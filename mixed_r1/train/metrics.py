@@ -25,27 +25,25 @@ __all__ = ["JsonLines", "completion_rows", "reward_metrics", "rollout_metrics", 
 class JsonLines:
     """A JSONL file that a resumed run cuts back to where its checkpoint was."""
 
-    def __init__(self, path: Path, *, offset: int | None = None) -> None:
-        """Open for appending; with ``offset`` (bytes) drop what comes after it first."""
+    def __init__(self, path: Path | None, *, offset: int = 0) -> None:
+        """Open for appending after ``offset`` bytes, what comes behind them is dropped. None: write nowhere."""
+        self._stream = None
+        if path is None:
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         self._stream = path.open("ab")
-        if offset is not None:
-            if offset > os.path.getsize(path):
-                raise ValueError(
-                    f"offset must be within {path}, got {offset} of {os.path.getsize(path)} bytes"
-                )
-            self._stream.truncate(offset)
+        if offset > os.path.getsize(path):
+            raise ValueError(f"offset must be within {path}, got {offset} of {os.path.getsize(path)} bytes")
+        self._stream.truncate(offset)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        self._stream.write((json.dumps(_finite(record), allow_nan=False) + "\n").encode())
-        self._stream.flush()
+        if self._stream is not None:
+            self._stream.write((json.dumps(_finite(record), allow_nan=False) + "\n").encode())
+            self._stream.flush()
 
     @property
     def offset(self) -> int:
-        return os.fstat(self._stream.fileno()).st_size
-
-    def close(self) -> None:
-        self._stream.close()
+        return 0 if self._stream is None else os.fstat(self._stream.fileno()).st_size
 
 
 def _finite(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ old-policy pass of its own; banned tokens are out of the softmax when sampling a
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -138,8 +137,10 @@ class Trainer:
         if checkpoint is not None:
             offsets = self._load_state(checkpoint)
         # Without a checkpoint what a killed run wrote is from steps that never were.
-        self.metrics = JsonLines(self._file("metrics.jsonl"), offset=offsets.get("metrics", 0))
-        self.evaluations = JsonLines(self._file("evaluation.jsonl"), offset=offsets.get("evaluation", 0))
+        self.metrics, self.evaluations = (
+            JsonLines(config.out / f"{name}.jsonl" if ranks.first else None, offset=offsets.get(name, 0))
+            for name in ("metrics", "evaluation")
+        )
         self.stopping = False
 
     def run(self) -> dict[str, Any]:
@@ -286,10 +287,6 @@ class Trainer:
             temporary = self.config.out / f".{name}"
             temporary.write_text(json.dumps(content, indent=1))
             temporary.replace(self.config.out / name)
-
-    def _file(self, name: str) -> Path:
-        """A file of the run; ranks other than the first write nowhere."""
-        return self.config.out / name if self.ranks.first else Path(os.devnull)
 
     def _set_trainable(self, checkpoint: Path | None) -> None:
         model = self.adapter.model
