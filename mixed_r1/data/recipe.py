@@ -35,7 +35,7 @@ class SourceSpec(Config):
     """One source, and how its columns become a sample's fields.
 
     ``fields`` maps a sample's field to a column: a path with dots ("reward_model.answer", "label.0"), a
-    text with $column in it, or a list of columns (images, options). Without it a row must have a sample's
+    text with {column} in it, or a list of columns (images, options). Without it a row must have a sample's
     fields already. ``convert`` names what is done to a field after that, ``constants`` are set last.
     """
 

@@ -136,7 +136,7 @@ def test_datasets_saved_to_disk(tmp_path, make_picture):
             "options": "choices",
             "answer": "label",
             "images": ("picture", "more"),
-            "question": "Which of $label?",
+            "question": "Which of {label}?",
         },
         convert={"answer": "index_to_letter"},
     )
@@ -177,14 +177,14 @@ def test_columns_paths_templates_and_constants():
     row = {"a": {"b": [{"c": 5}]}, "q": "Where?", "A": "x", "B": "y", "C": "", "empty": None}
     fields = {
         "answer": "a.b.0.c",
-        "question": "$q Be exact.",
+        "question": "{q} Be {a.b.0.c}{empty}.",
         "options": ("A", "B", "C"),
         "metadata.kind": "q",
         "difficulty": "empty",
     }
     assert mapped(row, fields=fields, constants={"task": "math"}) == {
         "answer": 5,
-        "question": "Where? Be exact.",
+        "question": "Where? Be 5.",
         "options": ["x", "y"],
         "metadata": {"kind": "Where?"},
         "task": "math",
@@ -192,8 +192,8 @@ def test_columns_paths_templates_and_constants():
     for path in ("a.x", "a.b.7", "a.b.c", "q.0.z"):
         with pytest.raises(ValueError, match=f"column {path} must exist"):
             mapped(row, fields={"answer": path})
-    with pytest.raises(ValueError, match="question must use existing columns"):
-        mapped(row, fields={"question": "$nothing"})
+    with pytest.raises(ValueError, match="column nothing must exist"):
+        mapped(row, fields={"question": "{nothing}"})
     with pytest.raises(ValueError, match="convert.answer must be one of answer_tag"):
         mapped(row, fields={"answer": "q"}, convert={"answer": "shout"})
     with pytest.raises(ValueError, match="index_to_letter must be given 0 to 25, got 26"):

@@ -41,9 +41,10 @@ from mixed_r1.data.engine.select import assign_splits, find_surplus
 from mixed_r1.data.engine.table import Drops, FeatureTable, read_drops, write_drops
 from mixed_r1.data.engine.workdir import BuildError, Stage, fingerprint, locked
 from mixed_r1.data.engine.write import plan_writes, run_write
-from mixed_r1.data.recipe import Recipe
+from mixed_r1.data.recipe import Balance, Recipe
 from mixed_r1.data.sources import Source, open_source
 from mixed_r1.data.storage import atomic_path
+from mixed_r1.schema import TASKS
 
 __all__ = ["BuildResult", "Progress", "build"]
 
@@ -131,7 +132,7 @@ class _Run:
             statistics = read_statistics(measured.folder / "statistics.parquet")
         if recipe.balance is not None:
             spec = recipe.balance
-            self.dropping("balance", alive, lambda stage: find_surplus(table, alive, spec, recipe.seed))
+            self.dropping("balance", alive, lambda stage: self.surplus(table, alive, spec))
         return self.write(table, alive, statistics)
 
     def rows(self) -> FeatureTable:
@@ -223,6 +224,10 @@ class _Run:
             progress=lambda done, total: self.progress("difficulty", done, total),
         )
         return find_too_easy_or_hard(table, path, spec)
+
+    def surplus(self, table: FeatureTable, alive: np.ndarray, spec: Balance) -> Drops:
+        known = TASKS if spec.by == "task" else [source.name for source in self.recipe.sources]
+        return find_surplus(table, alive, spec, seed=self.recipe.seed, known=known)
 
     def write(
         self, table: FeatureTable, alive: np.ndarray, statistics: dict[int, dict[str, float]]

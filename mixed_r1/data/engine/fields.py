@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import string
 import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -42,19 +41,26 @@ def map_fields(row: Mapping[str, Any], spec: SourceSpec) -> dict[str, Any]:
 
 def _collected(row: Mapping[str, Any], name: str, column: str | tuple[str, ...]) -> Any:
     if name == "images":
-        found = [_column(row, part) for part in ((column,) if isinstance(column, str) else column)]
+        found = [_value(row, part) for part in ((column,) if isinstance(column, str) else column)]
         images = [
             item for value in found for item in (value if isinstance(value, (list, tuple)) else [value])
         ]
         return [image for image in images if image is not None]
     if isinstance(column, tuple):
-        return [value for value in (_column(row, part) for part in column) if value not in (None, "")]
-    if "$" in column:
-        try:
-            return string.Template(column).substitute(row)
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"{name} must use existing columns, got {column!r} ({error})") from None
-    return _column(row, column)
+        return [value for value in (_value(row, part) for part in column) if value not in (None, "")]
+    return _value(row, column)
+
+
+def _value(row: Mapping[str, Any], column: str) -> Any:
+    """A column, or a text with {column} in it; an empty column is an empty text there."""
+    if "{" not in column:
+        return _column(row, column)
+
+    def filled(match: re.Match[str]) -> str:
+        value = _column(row, match.group(1))
+        return "" if value is None else str(value)
+
+    return re.sub(r"\{([\w.]+)\}", filled, column)
 
 
 def _column(row: Any, path: str) -> Any:

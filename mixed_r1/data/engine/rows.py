@@ -125,7 +125,7 @@ def _outcome(job: RowsJob, spec: SourceSpec, place: str, raw: dict[str, Any] | P
     if sample is None:
         return reject("normalise", problems[0].field, problems[0].rule, fields["id"])
     try:
-        payloads = [image_payload(image) for image in sample.images]
+        payloads = [image_payload(_located(image, job.recipe.base)) for image in sample.images]
         opened = [open_image(payload, max_pixels=job.recipe.max_pixels) for payload in payloads]
     except ImageError as error:
         return reject("check", "image", error, sample.id)
@@ -137,6 +137,11 @@ def _outcome(job: RowsJob, spec: SourceSpec, place: str, raw: dict[str, Any] | P
     if rejected is not None:
         return reject("filter", *rejected, sample.id)
     return Kept(sample, feature_row(sample, payloads, opened, job.wanted))
+
+
+def _located(image: Any, base: Path) -> Any:
+    """Paths that are not absolute are the recipe's."""
+    return base / image if isinstance(image, str) else image
 
 
 def _with_pixels(sample: Sample, payloads: list[bytes], opened: list[Image.Image]) -> Sample:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -16,12 +16,18 @@ from mixed_r1.data.recipe import Balance, Split
 __all__ = ["assign_splits", "find_surplus", "quotas"]
 
 
-def find_surplus(table: FeatureTable, alive: np.ndarray, spec: Balance, seed: int) -> Drops:
-    """Living rows beyond their group's quota; those with the smallest hash of (seed, id) stay."""
+def find_surplus(
+    table: FeatureTable, alive: np.ndarray, spec: Balance, *, seed: int, known: Iterable[str]
+) -> Drops:
+    """Living rows beyond their group's quota; those with the smallest hash of (seed, id) stay.
+
+    ``known`` are names that ``spec`` may use although no row of theirs is left.
+    """
     groups = np.asarray(table.texts(spec.by), dtype=object)
     ranks = table.ranks(seed)
     living = np.flatnonzero(alive)
-    sizes = {str(name): int((groups[living] == name).sum()) for name in sorted(set(groups[living]))}
+    names = sorted(set(groups) | set(known))
+    sizes = {str(name): int((groups[living] == name).sum()) for name in names}
     limits = quotas(sizes, spec)
     surplus = []
     for name, limit in limits.items():
