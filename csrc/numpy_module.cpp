@@ -6,6 +6,7 @@
 
 namespace mixed_r1 {
 void bind_bmas(nanobind::module_& m);
+void bind_bmas_plan(nanobind::module_& m);
 void bind_box_iou(nanobind::module_& m);
 void bind_group_advantages(nanobind::module_& m);
 void bind_match_boxes(nanobind::module_& m);
@@ -14,6 +15,7 @@ void bind_verify(nanobind::module_& m);
 
 NB_MODULE(_native, m) {
   mixed_r1::bind_bmas(m);
+  mixed_r1::bind_bmas_plan(m);
   mixed_r1::bind_box_iou(m);
   mixed_r1::bind_group_advantages(m);
   mixed_r1::bind_match_boxes(m);

@@ -8,8 +8,8 @@
 
 namespace mixed_r1 {
 
-// Groups, rows and columns are those of bmas_plan.h, in the same order; "begin" arrays have one entry more than what they
-// index, the last is the total. A pair with an empty side is in no array.
+// Groups, rows and columns are those of bmas_plan.h, in the same order; "begin" arrays have one entry more than what
+// they index, the last is the total. A pair with an empty side is in no array.
 struct BmasDevicePlan {
   using Array = std::vector<std::int32_t>;
   Array row_begin;  // [groups + 1] into row_ids

@@ -109,17 +109,24 @@ class EmbeddingTable:
             moved.rows = _tensor_bits(self.rows.cpu())
             moved.inverse_norms = self.inverse_norms.cpu().numpy()
             return moved
-        rows = self.rows
-        if self.device == "cpu":
-            with warnings.catch_warnings():  # torch warns of memory it may not write: it is only read here
-                warnings.simplefilter("ignore", UserWarning)
-                bits = rows.view(np.int16) if self.dtype == "bfloat16" else rows
-                rows = torch.from_numpy(bits)
-            rows = rows.view(torch.bfloat16) if self.dtype == "bfloat16" else rows
+        rows, inverse_norms = self.tensors()
         moved.rows = rows.to(target)
         moved.device = str(moved.rows.device)
-        moved.inverse_norms = torch.as_tensor(self.inverse_norms).to(target)
+        moved.inverse_norms = inverse_norms.to(target)
         return moved
+
+    def tensors(self) -> tuple[Any, Any]:
+        """``rows`` and ``inverse_norms`` as torch tensors that share their memory: for reading only."""
+        if self.device != "cpu":
+            return self.rows, self.inverse_norms
+        import torch
+
+        with warnings.catch_warnings():  # torch warns of memory it may not write: it is only read
+            warnings.simplefilter("ignore", UserWarning)
+            if self.dtype != "bfloat16":
+                return torch.from_numpy(self.rows), torch.from_numpy(self.inverse_norms)
+            bits = torch.from_numpy(self.rows.view(np.int16))
+        return bits.view(torch.bfloat16), torch.from_numpy(self.inverse_norms)
 
     def native_rows(self) -> np.ndarray:
         """``rows`` as the compiled module takes them: float32, or uint16 bits of the 16-bit floats. CPU

@@ -49,17 +49,17 @@ def bmas(
     clamped at 0 here.
 
     A score depends on its own pair alone: it is bit-equal for any batch order, batch size and number of
-    threads. "native" computes S in float32 from the raw rows and averages in float64; it is within 5e-7 of
-    "reference" (float64).
+    threads. "native" and "triton" compute S in float32 from the raw rows and average in float64; they are
+    within 5e-7 of "reference" (float64). "triton" runs where ``table`` is: ``table.to("cuda")``.
 
     Args:
         completions: N integer sequences (lists, 1-D ndarrays or tensors), ragged, empty ones allowed.
         references: R integer sequences.
         table: the embedding table; ids index its rows.
         reference_of: [N] integers in [0, R), the reference of each completion. None: N == R, pairs in order.
-        impl: "auto", "reference" or "native".
-        num_threads: at most this many (native). None: OMP_NUM_THREADS where it is set, else the cores of this
-            process.
+        impl: "auto", "reference", "native" or "triton".
+        num_threads: at most this many on the CPU. None: OMP_NUM_THREADS where it is set, else the cores of
+            this process.
 
     Raises:
         TypeError: a sequence that is not of integers, or ``table`` is no EmbeddingTable.
@@ -76,7 +76,7 @@ def bmas(
     reference_ids, reference_offsets = _flatten(references, "references", len(table))
     pairs = _checked_reference_of(reference_of, len(completion_offsets) - 1, len(reference_offsets) - 1)
     device = "cpu" if table.device == "cpu" else "cuda"
-    chosen = resolve(impl, op="bmas", implemented=("reference", "native"), device=device)
+    chosen = resolve(impl, op="bmas", implemented=("reference", "native", "triton"), device=device)
     if chosen == "native":
         precision, recall = native().bmas(
             table.native_rows(),
@@ -87,6 +87,16 @@ def bmas(
             reference_ids,
             reference_offsets,
             pairs,
+            thread_count(num_threads),
+        )
+    elif chosen == "triton":
+        from mixed_r1_kernels.bmas import triton_kernel
+
+        precision, recall = triton_kernel.bmas(
+            (completion_ids, completion_offsets),
+            (reference_ids, reference_offsets),
+            pairs,
+            table,
             thread_count(num_threads),
         )
     else:
@@ -125,7 +135,7 @@ def _flatten(sequences: Sequence[Any], argument: str, num_rows: int) -> tuple[np
     if flat is not None:
         ids, offsets = flat
     else:
-        arrays = [_integers(sequence, argument) for sequence in sequences]
+        arrays = [_integers(sequence, argument) for sequence in _fetched(sequences)]
         offsets = np.zeros(len(arrays) + 1, np.int64)
         np.cumsum([array.size for array in arrays], out=offsets[1:])
         ids = np.concatenate(arrays) if arrays else np.zeros(0, np.int64)
@@ -136,6 +146,16 @@ def _flatten(sequences: Sequence[Any], argument: str, num_rows: int) -> tuple[np
             f"{argument} must hold ids in [0, V) with V = {num_rows}, got {ids[position]} in sequence {where}"
         )
     return ids.astype(np.int32, copy=False), offsets
+
+
+def _fetched(sequences: Sequence[Any]) -> Sequence[Any]:
+    """Tensors that are all on a GPU brought to the CPU by one copy; anything else as it is."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(sequences, (list, tuple)) or not sequences:
+        return sequences
+    if not all(isinstance(one, torch.Tensor) and one.is_cuda and one.ndim == 1 for one in sequences):
+        return sequences
+    return torch.cat(sequences).cpu().split([one.numel() for one in sequences])
 
 
 def _integers(sequence: Any, argument: str) -> np.ndarray:
