@@ -101,6 +101,10 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
+        if self.lora_rank and set(self.freeze) != {"vision", "projector"}:
+            raise ValueError(
+                f"freeze must be [vision, projector] where lora_rank is above 0, got {list(self.freeze)}"
+            )
         if self.zero_stage == 0 and (self.dtype == "bfloat16" or self.offload == "cpu"):
             raise ValueError("zero_stage must be at least 1 where dtype is bfloat16 or offload is cpu, got 0")
         if self.completions_per_prompt < 2 and self.advantage != "batch":
