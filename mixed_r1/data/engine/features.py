@@ -7,7 +7,7 @@ permutations over 5-character shingles of the case-folded question and options.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,6 +107,7 @@ def _perceptual(image: Image.Image) -> int:
     return int.from_bytes(np.packbits(imagehash.phash(image).hash.ravel()).tobytes(), "big")
 
 
+@lru_cache(maxsize=65536)  # templates repeat
 def _signature(text: str) -> bytes:
     shingles = {text[i : i + _SHINGLE] for i in range(max(1, len(text) - _SHINGLE + 1))}
     minhash = _empty_minhash().copy()
@@ -117,7 +118,10 @@ def _signature(text: str) -> bytes:
 @cache
 def _empty_minhash() -> Any:
     try:
+        import xxhash
         from datasketch import MinHash
     except ImportError as error:
-        raise ImportError("text_similarity must have datasketch: pip install 'mixed-r1[data]'") from error
-    return MinHash(num_perm=NUM_PERMUTATIONS, seed=1, scheme="affine32")
+        raise ImportError(
+            "text_similarity must have datasketch and xxhash: pip install 'mixed-r1[data]'"
+        ) from error
+    return MinHash(num_perm=NUM_PERMUTATIONS, seed=1, scheme="affine32", hashfunc=xxhash.xxh32_intdigest)

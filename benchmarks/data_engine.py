@@ -1,0 +1,148 @@
+"""The data engine at scale: ``python -m benchmarks.data_engine --rows 1000000 [--engine ray] [--workers N]``.
+
+Builds a recipe over synthetic rows (a tenth of them with a picture of its own, one in a hundred a planted
+duplicate) through every stage but difficulty, checks what came out, and records rows per second, CPU seconds
+and the peak memory of the build and of its largest worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import io
+import json
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.harness import hardware
+from mixed_r1.data.engine import build
+from mixed_r1.data.recipe import Recipe
+from mixed_r1.data.sources import Partition, RawRow, Source
+
+FOLDER = Path(__file__).parent
+DUPLICATE_EVERY = 100
+PICTURE_EVERY = 10
+WORDS = np.asarray(
+    "river stone window market garden yellow bridge number paper winter engine letter forest island copper"
+    " station".split()
+)
+
+
+class Synthetic(Source):
+    """Row i is made of i alone; every hundredth repeats the question and picture of the row before it."""
+
+    rows: int
+
+    def inputs(self) -> list[Path]:
+        return []
+
+    def partitions(self, rows: int) -> list[Partition]:
+        return [
+            Partition("", i, min(i + rows, self.rows), i, min(rows, self.rows - i))
+            for i in range(0, self.rows, rows)
+        ]
+
+    def read(self, partition: Partition) -> Iterator[RawRow]:
+        for i in range(partition.start, partition.stop):
+            yield str(i), _row(i)
+
+
+def _row(i: int) -> dict[str, Any]:
+    content = i - 1 if i % DUPLICATE_EVERY == DUPLICATE_EVERY - 1 else i
+    rng = np.random.default_rng(content)
+    words = " ".join(WORDS[rng.integers(0, len(WORDS), 8)])
+    row: dict[str, Any] = {
+        "task": "math",
+        "question": f"{words}: what is {content} plus {int(rng.integers(10**6))}?",
+    }
+    row["answer"] = str(content)
+    if content % PICTURE_EVERY == PICTURE_EVERY - 2:  # the row before a duplicate has one
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        stream = io.BytesIO()
+        coarse.resize((48, 48), Image.Resampling.BILINEAR).save(stream, format="PNG", compress_level=1)
+        row["images"] = [stream.getvalue()]
+    return row
+
+
+def recipe(rows: int, base: Path) -> Recipe:
+    return Recipe.from_mapping(
+        {
+            "name": "synthetic",
+            "sources": [{"name": "s", "kind": "benchmarks.data_engine:Synthetic", "options": {"rows": rows}}],
+            "filters": [{"name": "answer_length"}, {"name": "question_length"}],
+            "dedup": {"image_distance": 2, "text_similarity": 0.95},
+            "balance": {"max_rows": rows * 9 // 10},
+            "split": {"shares": {"test": 0.05}},
+            "rows_per_partition": 8192,
+            "output": {"rows_per_shard": 65536},
+            "base": str(base),
+        }
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.data_engine", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--engine", default="local", choices=["local", "ray"])
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="where to build (default: a temporary folder)")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(dir=options.folder))
+    try:
+        record = run(options.rows, options.engine, options.workers, folder)
+    finally:
+        shutil.rmtree(folder)
+    out = FOLDER / "results" / f"{datetime.date.today().isoformat()}-data_engine.jsonl"
+    with out.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(record) + "\n")
+    print(json.dumps(record, indent=1))
+
+
+def run(rows: int, engine: Any, workers: int, folder: Path) -> dict[str, Any]:
+    began, cpu = time.perf_counter(), _cpu_seconds()
+    result = build(recipe(rows, folder), folder / "out", engine=engine, workers=workers)
+    seconds = time.perf_counter() - began
+    planted = rows // DUPLICATE_EVERY
+    dropped = {stage: sum(reasons.values()) for stage, reasons in result.dropped.items()}
+    assert dropped["dedup"] == planted, f"duplicates must be {planted}, got {dropped}"
+    assert sum(result.rows.values()) + sum(dropped.values()) == rows
+    log = (folder / "out" / ".work" / "log.jsonl").read_text().splitlines()
+    stages = {line["stage"]: line["seconds"] for line in map(json.loads, log)}
+    return {
+        "op": "data_engine",
+        "engine": engine,
+        "workers": workers,
+        "rows": rows,
+        "seconds": round(seconds, 1),
+        "rows_per_second": round(rows / seconds),
+        # On Ray the work is done in processes that are not ours to measure.
+        "cpu_seconds": round(_cpu_seconds() - cpu, 1) if engine == "local" else None,
+        "peak_rss_mib": _peak_mib(resource.RUSAGE_SELF),
+        "largest_child_rss_mib": _peak_mib(resource.RUSAGE_CHILDREN),
+        "stage_seconds": stages,
+        "kept": result.rows,
+        "dropped": dropped,
+        "bytes": sum(path.stat().st_size for path in (folder / "out").iterdir() if path.is_file()),
+        **hardware(),
+    }
+
+
+def _cpu_seconds() -> float:
+    usages = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _peak_mib(who: int) -> int:
+    return round(resource.getrusage(who).ru_maxrss / 1024)
+
+
+if __name__ == "__main__":
+    main()
