@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from mixed_r1.data import load_samples
 from mixed_r1.data.mini import build_mini, corpus, sft_target
 from mixed_r1.models import tiny_adapter
+from mixed_r1.schema import Sample
 from mixed_r1.train.config import TrainConfig
 from mixed_r1.train.session import progress_display
 from mixed_r1.train.trainer import train
@@ -26,8 +30,9 @@ class DemoSettings:
     family: str = "qwen2_5_vl"
     seed: int = 0
     rows: int = 5000
-    warmup_steps: int = 100
-    steps: int = 250
+    warmup_steps: int = 300
+    untagged: float = 0.5  # share of the warm-up's targets without the tags of the answer format
+    steps: int = 120
 
 
 def run_demo(
@@ -49,10 +54,9 @@ def run_demo(
         samples = load_samples(paths["train"])
         adapter = tiny_adapter(settings.family, corpus=corpus(samples), seed=settings.seed)
         bar = progress.add_task("warm-up", total=settings.warmup_steps, note="")
-        rows = [in_model_frame(adapter, sample) for sample in samples]
         warm_up(
             adapter,
-            [Example(row, sft_target(row)) for row in rows],
+            _examples([in_model_frame(adapter, sample) for sample in samples], settings),
             steps=settings.warmup_steps,
             seed=settings.seed,
             on_step=lambda step, loss: progress.update(bar, completed=step, note=f"loss {loss:.3f}"),
@@ -73,3 +77,16 @@ def run_demo(
         eval_samples=750,
     )
     return train(config, console=console)
+
+
+def _examples(rows: Sequence[Sample], settings: DemoSettings) -> list[Example]:
+    """Targets for the warm-up, some of them without tags: a model that knows the tasks but keeps to the answer
+    format only now and then, as a pretrained one does. The rest is left to GRPO.
+    """
+    rng = np.random.default_rng(settings.seed)
+    targets = [sft_target(row) for row in rows]
+    untagged = rng.random(len(rows)) < settings.untagged
+    return [
+        Example(row, re.sub(r"<[^>]*>", " ", target).strip() if plain else target)
+        for row, target, plain in zip(rows, targets, untagged, strict=True)
+    ]
