@@ -41,7 +41,7 @@ def run_demo(
     """Build the embedded data set, warm a small model up on its train split, train it with GRPO.
 
     Writes ``out/data``, ``out/model`` (the starting point) and ``out/run`` (see ``train``). Evaluation is on
-    the validation split, which shares no image with the training rows. Returns the summary of the run.
+    the test split, which shares no image with the training rows. Returns the summary of the run.
     """
     console = console or Console(stderr=True)
     data = out / "data"
@@ -80,8 +80,8 @@ def run_demo(
 
 
 def _examples(rows: Sequence[Sample], settings: DemoSettings) -> list[Example]:
-    """Targets for the warm-up, some of them without tags: a model that knows the tasks but keeps to the answer
-    format only now and then, as a pretrained one does. The rest is left to GRPO.
+    """Targets for the warm-up, some of them without tags: a model that knows the tasks but keeps to the
+    answer format only now and then, as a pretrained one does. The rest is left to GRPO.
     """
     rng = np.random.default_rng(settings.seed)
     targets = [sft_target(row) for row in rows]
