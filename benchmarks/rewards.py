@@ -155,7 +155,8 @@ def _captions(options: argparse.Namespace) -> Case:
     ]
     if options.peers:
         contenders += [
-            Contender(f"{name}, ids to score", run, True) for name, run in peers(data, bits, options.threads)
+            Contender(f"{name}, ids to score", run, True)
+            for name, run in peers(data, bits, options.threads, packages=True)
         ]
     tokens = sum(map(len, data.completions))
     return Case(

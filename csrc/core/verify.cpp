@@ -161,7 +161,7 @@ bool compile_choice(const GoldSpec& spec, ChoiceGold& out) {
   const char letter = spec.answers[0][0];
   if (letter < 'A' || letter >= static_cast<char>('A' + count)) return false;
   out.index = static_cast<std::size_t>(letter - 'A');
-  for (const std::string& option : spec.options) out.options.push_back(plain(decode_utf8(option)));
+  for (const std::string& option : spec.options) plain(decode_utf8(option), out.options.emplace_back());
   return true;
 }
 
@@ -178,7 +178,7 @@ bool compile_chart(const GoldSpec& spec, ChartGold& out) {
     ChartItem item;
     const Reason reason = read_number(body, item.number);
     item.is_number = reason == Reason::ok;
-    item.text = plain(text);
+    plain(text, item.text);
     if (reason == Reason::non_finite || item.text.empty()) return false;
     out.items.push_back(std::move(item));
   }

@@ -45,7 +45,8 @@ Verdict score_number(Text answer, const Number& gold, const Settings& settings) 
 
 Verdict score_item(Text answer, const ChartItem& gold, const Settings& settings) {
   if (gold.is_number) return score_number(answer, gold.number, settings);
-  const std::u32string text = plain(answer);
+  thread_local std::u32string text;
+  plain(answer, text);
   if (text == gold.text) return {1.0, Reason::ok};
   const double value = settings.anls ? similarity(text, gold.text) : 0.0;
   if (value >= 0.5) return {settings.graded ? value : 1.0, Reason::ok};
@@ -94,7 +95,8 @@ bool split(Text body, std::size_t most, std::vector<Text>& items) {
 }  // namespace
 
 Verdict score_chart(std::string_view answer, const ChartGold& gold, const Settings& settings) {
-  const std::u32string text = decode_utf8(answer);
+  thread_local std::u32string text;
+  decode_utf8(answer, text);
   if (!gold.is_list) return score_item(text, gold.items[0], settings);
   const std::u32string narrowed = narrow(text);
   std::vector<Text> items;

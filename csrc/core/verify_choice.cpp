@@ -1,8 +1,6 @@
 // Multiple choice: the option that an answer names. The rules and their order are those of the reference.
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <optional>
 
 #include "core/verify.h"
 #include "core/verify_unicode.h"
@@ -32,8 +30,9 @@ bool any_of_lower(Text word, const Text (&list)[N]) {
 
 class Chooser {
  public:
-  Chooser(Text text, const std::vector<std::u32string>& options)
-      : text_(text), options_(options), words_(find_words(text)) {}
+  Chooser(Text text, const std::vector<std::u32string>& options) : text_(text), options_(options) {
+    find_words(text, words_);
+  }
 
   int choose() const {
     const std::size_t lead = lead_end();
@@ -63,7 +62,8 @@ class Chooser {
 
   // The option whose full text this is.
   int named(Text part) const {
-    const std::u32string wanted = plain(part);
+    thread_local std::u32string wanted;
+    plain(part, wanted);
     int found = kNone;
     for (std::size_t i = 0; i < options_.size() && !wanted.empty(); ++i) {
       if (options_[i] == wanted) found = found == kNone ? static_cast<int>(i) : kSeveral;
@@ -103,7 +103,9 @@ class Chooser {
       body.remove_prefix(1);
     }
     if (body.size() == before || named(body) == kNone) return kNone;
-    return options_[static_cast<std::size_t>(index)] == plain(body) ? index : kSeveral;
+    std::u32string rest;
+    plain(body, rest);
+    return options_[static_cast<std::size_t>(index)] == rest ? index : kSeveral;
   }
 
   static bool closes(char32_t c) { return Text(U")]}\"'`*_$.:").find(c) != Text::npos; }
@@ -154,7 +156,8 @@ class Chooser {
 }  // namespace
 
 Verdict score_choice(std::string_view answer, const ChoiceGold& gold) {
-  std::u32string text = decode_utf8(answer);
+  thread_local std::u32string text;
+  decode_utf8(answer, text);
   if (!is_ascii(text)) text = nfkd(text);
   const int chosen = Chooser(text, gold.options).choose();
   if (chosen == kSeveral) return {0.0, Reason::ambiguous};

@@ -110,15 +110,15 @@ bool is_valid_utf8(std::string_view text) noexcept {
   return true;
 }
 
-std::u32string decode_utf8(std::string_view text) {
+void decode_utf8(std::string_view text, std::u32string& out) {
   constexpr unsigned kLeadBits[5] = {0, 0x7F, 0x1F, 0x0F, 0x07};
   unsigned char bits = 0;
   for (const char c : text) bits |= static_cast<unsigned char>(c);
-  std::u32string out;
   if (bits < 0x80) {
     out.assign(text.begin(), text.end());
-    return out;
+    return;
   }
+  out.clear();
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size();) {
     const std::size_t length = sequence_length(text, i);
@@ -132,7 +132,6 @@ std::u32string decode_utf8(std::string_view text) {
     out.push_back(c);
     i += length;
   }
-  return out;
 }
 
 std::u32string nfkd(std::u32string_view text) {
@@ -143,11 +142,11 @@ std::u32string nfkd(std::u32string_view text) {
   return out;
 }
 
-std::u32string fold(std::u32string_view text) {
-  std::u32string out(text);
+void fold(std::u32string_view text, std::u32string& out) {
   if (is_ascii(text)) {
-    std::transform(out.begin(), out.end(), out.begin(), ascii_lower);
-    return out;
+    out.resize(text.size());
+    std::transform(text.begin(), text.end(), out.begin(), ascii_lower);
+    return;
   }
   out.clear();
   for (const char32_t c : nfkd(text)) {
@@ -160,11 +159,9 @@ std::u32string fold(std::u32string_view text) {
     }
   }
   reorder_marks(out);
-  return out;
 }
 
-bool is_letter(char32_t c) noexcept {
-  if (c < 0x80) return is_digit(c) || (ascii_lower(c) >= U'a' && ascii_lower(c) <= U'z');
+bool is_wide_letter(char32_t c) noexcept {
   const auto& bounds = g_tables.letter_bounds;
   return (std::upper_bound(bounds.begin(), bounds.end(), c) - bounds.begin()) % 2 == 1;
 }

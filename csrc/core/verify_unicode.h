@@ -30,16 +30,22 @@ void set_unicode_tables(UnicodeTables tables);
 
 bool is_valid_utf8(std::string_view text) noexcept;
 
-// Code points of valid UTF-8; a malformed byte becomes U+FFFD.
-std::u32string decode_utf8(std::string_view text);
+// Code points of valid UTF-8; a malformed byte becomes U+FFFD. `out` keeps its memory, here and below.
+void decode_utf8(std::string_view text, std::u32string& out);
+
+inline std::u32string decode_utf8(std::string_view text) {
+  std::u32string out;
+  decode_utf8(text, out);
+  return out;
+}
 
 std::u32string nfkd(std::u32string_view text);
 
 // NFKD, case folded, NFKD.
-std::u32string fold(std::u32string_view text);
+void fold(std::u32string_view text, std::u32string& out);
 
-// Category L, N or M.
-bool is_letter(char32_t c) noexcept;
+// Beyond ASCII.
+bool is_wide_letter(char32_t c) noexcept;
 
 bool is_currency(char32_t c) noexcept;
 
@@ -54,5 +60,11 @@ inline bool is_space(char32_t c) noexcept { return c == U' ' || (c >= U'\t' && c
 inline bool is_digit(char32_t c) noexcept { return c >= U'0' && c <= U'9'; }
 
 inline char32_t ascii_lower(char32_t c) noexcept { return c >= U'A' && c <= U'Z' ? c + 32 : c; }
+
+// Category L, N or M.
+inline bool is_letter(char32_t c) noexcept {
+  if (c >= 0x80) return is_wide_letter(c);
+  return is_digit(c) || (ascii_lower(c) >= U'a' && ascii_lower(c) <= U'z');
+}
 
 }  // namespace mixed_r1::verify

@@ -19,9 +19,8 @@ bool is_quote(char32_t c) {
 
 }  // namespace
 
-std::vector<Word> find_words(std::u32string_view text) {
-  std::vector<Word> words;
-  words.reserve(8);
+void find_words(std::u32string_view text, std::vector<Word>& words) {
+  words.clear();
   std::size_t i = 0;
   while (i < text.size()) {
     if (!is_letter(text[i])) {
@@ -41,13 +40,12 @@ std::vector<Word> find_words(std::u32string_view text) {
     words.push_back({i, end});
     i = end;
   }
-  return words;
 }
 
-std::u32string plain(std::u32string_view text) {
-  const std::u32string folded = fold(text);
-  std::u32string out;
-  out.reserve(folded.size());
+void plain(std::u32string_view text, std::u32string& out) {
+  thread_local std::u32string folded;
+  fold(text, folded);
+  out.clear();
   bool gap = false;
   for (const char32_t c : folded) {
     if (is_space(c)) {
@@ -59,7 +57,6 @@ std::u32string plain(std::u32string_view text) {
     }
   }
   while (!out.empty() && (is_quote(out.back()) || out.back() == U' ' || out.back() == U'.')) out.pop_back();
-  return out;
 }
 
 double similarity(std::u32string_view left, std::u32string_view right) {
@@ -88,9 +85,13 @@ Verdict score_yes_no(std::string_view answer, bool gold) {
   const auto is_one_of = [](std::u32string_view word, const auto& list) {
     return std::find(std::begin(list), std::end(list), word) != std::end(list);
   };
-  const std::u32string text = fold(decode_utf8(answer));
+  thread_local std::u32string raw, text;
+  thread_local std::vector<Word> words;
+  decode_utf8(answer, raw);
+  fold(raw, text);
+  find_words(text, words);
   bool yes = false, no = false, plain_no = false, negated = false;
-  for (const Word& at : find_words(text)) {
+  for (const Word& at : words) {
     const auto word = std::u32string_view(text).substr(at.begin, at.end - at.begin);
     yes = yes || is_one_of(word, kYes);
     no = no || is_one_of(word, kNo);

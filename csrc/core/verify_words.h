@@ -13,10 +13,10 @@ struct Word {
 };
 
 // Runs of letters, digits and marks; an apostrophe or hyphen between two of them is part of the word.
-std::vector<Word> find_words(std::u32string_view text);
+void find_words(std::u32string_view text, std::vector<Word>& words);
 
 // Folded, single-spaced, without quotes, asterisks and backticks around it or full stops after it.
-std::u32string plain(std::u32string_view text);
+void plain(std::u32string_view text, std::u32string& out);
 
 // 1 - edit distance / longer length; 0 where the lengths alone put it under one half.
 double similarity(std::u32string_view left, std::u32string_view right);
