@@ -1,7 +1,7 @@
 """IoU of every pair of 1000 x 1000 boxes and of one pair, beside torch's formula, pycocotools and powerboxes.
 
-A timing is of many calls in a row: one call alone mostly measures whether the allocator still holds the pages of
-the last result.
+A timing is of many calls in a row: one call alone mostly measures whether the allocator still holds the pages
+of the last result.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Group advantages of 16,384 rewards, in equal and in ragged groups, beside the formulas of TRL and verl.
 
-TRL's views need equal groups. verl names a group by a string per row and so finds the groups first, and works on
-rewards per token: its vectorised form is here without tokens (also with integer labels, which it takes as they
-are) and with 512 of them, as it is called; its loop without.
+TRL's views need equal groups. verl names a group by a string per row, so it finds the groups first, and works on
+rewards per token: its vectorised form is here without tokens (also with integer labels, which it takes as
+they are) and with 1024 of them, as it is called; its loop without.
 """
 
 from __future__ import annotations
@@ -99,11 +99,11 @@ def peers(rewards: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[str, Callabl
         "verl's formula, vectorised",
         lambda: _verl_vectorised(scores, torch.from_numpy(np.unique(labels, return_inverse=True)[1])),
     )
-    token_rewards = torch.zeros(len(rewards), 512)
+    token_rewards = torch.zeros(len(rewards), 1024)
     token_rewards[:, -1] = scores
     mask = torch.ones_like(token_rewards)
     yield (
-        "verl's function, 512 tokens",
+        "verl's function, 1024 tokens",
         lambda: _verl_tokens(token_rewards, mask, labels)[:, 0],
     )
     yield "verl's formula, loop", lambda: _verl_loop(scores, labels)

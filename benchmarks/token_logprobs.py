@@ -1,7 +1,7 @@
 """Token log-probabilities, forward and backward, beside full logits, TRL's chunked function and liger's.
 
-The gradient of the hidden states is what is compared: it holds every probability. ``peak`` counts the gradients
-themselves, which every contender must give; parameters.gradient_bytes is their size.
+The gradient of the hidden states is what is compared: it holds every probability. ``peak`` counts the
+gradients themselves, which every contender must give; parameters.gradient_bytes is their size.
 """
 
 from __future__ import annotations
