@@ -94,9 +94,9 @@ class Window(Config):
 
 
 class Servers(Config):
-    """OpenAI-compatible servers that sample answers; ``api_key_env`` names the variable with the key."""
+    """OpenAI-compatible servers that sample answers; a key is taken from OPENAI_API_KEY."""
 
-    urls: tuple[str, ...]
+    urls: tuple[str, ...] = Field(min_length=1)
     model: str
     temperature: float = 1.0
     top_p: float = 1.0
@@ -105,7 +105,6 @@ class Servers(Config):
     concurrency: int = Field(default=8, ge=1)
     timeout_s: float = 120.0
     retries: int = Field(default=5, ge=0)
-    api_key_env: str | None = None
 
 
 class Difficulty(Config):

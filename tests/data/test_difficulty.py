@@ -182,44 +182,40 @@ SAMPLES = [Sample(id=f"r{i}", task="math", question=f"q{i}", answer="1") for i i
 
 
 def test_servers_share_the_work_and_answers_come_in_order(servers, monkeypatch):
-    monkeypatch.setenv("KEY_FOR_TEST", "secret")
-    ask = ServerSampler(settings(servers, api_key_env="KEY_FOR_TEST", system_prompt="Be short."))
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    ask = ServerSampler(settings(servers, system_prompt="Be short."))
     answers = ask(SAMPLES, 3)
     assert [[text.split()[0] for text in group] for group in answers] == [[f"q{i}"] * 3 for i in range(5)]
     assert all(len(set(group)) == 3 for group in answers), "every answer has its own seed"
     assert ask(SAMPLES, 3) == answers, "and the same one again"
-    assert {len(server.seen) for server in servers} == {15}
+    assert sorted(len(server.seen) for server in servers) == [14, 16]
     path, key, body = servers[0].seen[0]
     assert path == "/v1/chat/completions" and key == "Bearer secret"
     assert body["messages"][0] == {"role": "system", "content": "Be short."}
 
 
-def test_failures_that_pass_are_retried(servers, monkeypatch):
-    monkeypatch.setattr("mixed_r1.data.servers._FIRST_PAUSE_S", 0.01)
+def test_failures_that_pass_are_retried(servers):
     servers[0].failures = ["hang up", 500, "garbage", 429]
     servers[1].failures = [503]
     answers = ServerSampler(settings(servers))(SAMPLES, 2)
     assert [len(group) for group in answers] == [2] * 5
 
 
-def test_a_dead_server_does_not_stop_the_others(servers, monkeypatch):
-    monkeypatch.setattr("mixed_r1.data.servers._FIRST_PAUSE_S", 0.01)
+def test_a_dead_server_does_not_stop_the_others(servers):
     servers[0].shutdown()
     servers[0].server_close()
     assert len(ServerSampler(settings(servers))(SAMPLES, 2)) == 5
     assert len(servers[1].seen) == 10
 
 
-def test_a_refusal_and_lasting_failures_stop_with_the_reason(servers, monkeypatch):
-    monkeypatch.setattr("mixed_r1.data.servers._FIRST_PAUSE_S", 0.01)
+def test_a_refusal_and_lasting_failures_stop_with_the_reason(servers):
     servers[0].failures = [404] * 100
-    with pytest.raises(BuildError, match=r"must accept the request, got HTTP 404: sorry"):
+    with pytest.raises(BuildError, match=r"must answer for row r\d, got status 404 .*sorry"):
         ServerSampler(settings(servers[:1]))(SAMPLES, 1)
+    assert len(servers[0].seen) <= 5, "a refused request is not repeated"
     servers[0].failures = [500] * 100
-    with pytest.raises(
-        BuildError, match=r"row r\d must be answered in 3 attempts, last: http.*HTTP 500 sorry"
-    ):
-        ServerSampler(settings(servers[:1], retries=2))(SAMPLES, 1)
+    with pytest.raises(BuildError, match=r"must answer for row r\d, got status 500 .*attempt 2 of 2"):
+        ServerSampler(settings(servers[:1], retries=1))(SAMPLES, 1)
 
 
 def test_messages_hold_images_where_they_are_shown(local_sources):
