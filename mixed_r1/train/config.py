@@ -98,6 +98,8 @@ class TrainConfig(Config):
     eval_completions: int = Field(4, ge=1)  # sampled per row, beside the greedy one
     checkpoint_every: int = Field(0, ge=0)  # steps; 0: at the end only
     completions_every: int = Field(10, ge=1)  # write every k-th step's completions to Parquet
+    track: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()  # beside metrics.jsonl
+    track_project: str = "mixed-r1"  # of trackio and wandb
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:

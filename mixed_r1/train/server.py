@@ -82,7 +82,7 @@ class ServerRollouts:
         kind, path, model = self.config.server_kind, str(directory), self.model
         messages: list[tuple[str, dict[str, Any]]] = []
         if kind == "transformers":
-            _sampling_by_request(directory / "generation_config.json", self.config.sampling())
+            _for_transformers_serve(directory, self.config.sampling())
             messages = [("/reset", {})]  # or it would keep every version in memory
             model = path
         elif kind == "sglang":
@@ -216,9 +216,13 @@ def _read(adapter: ModelAdapter, prompt: Prompt, params: SamplingParams, text: b
     choice = answer["choices"][0]
     ids = choice.get("token_ids")
     if ids is None:
-        content = choice["message"]["content"] or ""
-        tokens = adapter.tokenizer(content, add_special_tokens=False)["input_ids"]
-        if choice["finish_reason"] == "stop":
+        message = choice["message"]
+        if message.get("reasoning_content") or message.get("reasoning"):
+            raise ServerError(
+                "server must leave reasoning in its texts (no reasoning parser), got them apart"
+            )
+        tokens = adapter.tokenizer(message["content"] or "", add_special_tokens=False)["input_ids"]
+        if choice["finish_reason"] == "stop" and tokens[-1:] != [adapter.tokenizer.eos_token_id]:
             tokens = [*tokens, adapter.tokenizer.eos_token_id]
         return sampled_completion(adapter, tokens, None, params)
     vocabulary = adapter.output_weight.shape[0]
@@ -238,14 +242,15 @@ def _data_uri(source: Any) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _sampling_by_request(path: Path, params: SamplingParams) -> None:
-    """``transformers serve`` takes temperature and top-p from requests, the rest from the checkpoint, whose
-    default is greedy decoding."""
-    settings = json.loads(path.read_text()) if path.exists() else {}
-    settings |= {
-        "do_sample": True,
-        "top_k": params.top_k,
-        "min_p": params.min_p or None,
-        "repetition_penalty": 1.0,
-    }
-    path.write_text(json.dumps(settings))
+def _for_transformers_serve(directory: Path, params: SamplingParams) -> None:
+    """What requests cannot say, in the checkpoint: to sample at all, and to leave the text as it is (the
+    default takes the text between ``<think>`` tags out of it)."""
+    drawing = {"do_sample": True, "top_k": params.top_k, "min_p": params.min_p or None}
+    raw = {"content": {"content": "text", "content_args": {"strip": False}}}
+    template = {"start_anchor_pattern": "(?s).+", "defaults": {"role": "assistant"}, "fields": raw}
+    for name, settings in (
+        ("generation_config.json", {**drawing, "repetition_penalty": 1.0}),
+        ("tokenizer_config.json", {"response_template": template}),
+    ):
+        path = directory / name
+        path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))

@@ -30,6 +30,7 @@ __all__ = ["Clock", "on_sigterm", "open_run", "progress_display"]
 FREE_ON_RESUME = {
     *("out", "eval_every", "checkpoint_every", "completions_every", "max_rollout_rows", "device"),
     *("engine", "zero_stage", "offload", "rank_timeout"),
+    *("server_urls", "server_concurrency", "server_timeout", "server_retries", "vllm_memory", "track"),
 }
 
 
