@@ -25,6 +25,10 @@ COMMANDS = [
     ["doctor"],
     ["data", "mini"],
     ["data", "check"],
+    ["data", "build"],
+    ["data", "mix"],
+    ["data", "card"],
+    ["data", "stats"],
 ]
 
 
@@ -107,7 +111,8 @@ def test_data_mini_writes_rows_that_check(mini: Path):
 
 def test_data_mini_refuses_a_size_it_cannot_draw(tmp_path: Path):
     assert (
-        "multiple of 6, got 50" in run("data", "mini", "--out", tmp_path, "--image-size", 50, code=2).output
+        "multiple of 3, at least 12, got 50"
+        in run("data", "mini", "--out", tmp_path, "--image-size", 50, code=2).output
     )
 
 

@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mixed_r1.cli.data import add_data_commands
+
 __all__ = ["app"]
 
 OWN_PACKAGES = ("mixed_r1", "mixed_r1_kernels")
@@ -54,6 +56,7 @@ app = typer.Typer(
 )
 data = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
 app.add_typer(data, name="data")
+add_data_commands(data)
 
 Overrides = Annotated[
     list[str] | None,
@@ -200,7 +203,7 @@ def mini(
     out: Annotated[Path, typer.Option(help="Directory for train, validation and test.jsonl and images/.")],
     size: Annotated[int, typer.Option(min=20, help="Rows of all splits together.")] = 5000,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal bytes.")] = 0,
-    image_size: Annotated[int, typer.Option(help="Side of the images in pixels, a multiple of 6.")] = 48,
+    image_size: Annotated[int, typer.Option(help="Side of the images in pixels, a multiple of 3.")] = 48,
 ) -> None:
     """Build the embedded data set: real digits, photos and tables turned into rows of every task.
 
@@ -208,9 +211,9 @@ def mini(
     """
     from mixed_r1.data.mini import build_mini
 
-    if image_size < 6 or image_size % 6:
+    if image_size < 12 or image_size % 3:
         raise typer.BadParameter(
-            f"must be a positive multiple of 6, got {image_size}", param_hint="--image-size"
+            f"must be a multiple of 3, at least 12, got {image_size}", param_hint="--image-size"
         )
     for split, path in build_mini(out, seed=seed, size=size, image_size=image_size).items():
         typer.echo(f"{split:<12}{sum(1 for _ in path.open('rb')):>7,} rows  {path}")
