@@ -8,7 +8,7 @@ RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
-NATIVE := $(wildcard csrc/*.cpp csrc/*.h csrc/core/*.cpp csrc/core/*.h csrc/cuda/*.cu csrc/cuda/*.h)
+NATIVE := $(wildcard csrc/*.cpp csrc/*.h csrc/core/*.cpp csrc/core/*.h csrc/core/*.inl csrc/cuda/*.cu csrc/cuda/*.h)
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 

@@ -74,7 +74,7 @@ else:
 
 
 def test_numpy_alone_is_enough() -> None:
-    """Neither torch nor triton nor transformers nor safetensors is needed, or imported where it is installed."""
+    """Neither torch nor triton nor transformers nor safetensors is needed, or imported where installed."""
     script = """
 import sys
 for name in ("torch", "triton", "transformers", "safetensors", "mixed_r1"):
