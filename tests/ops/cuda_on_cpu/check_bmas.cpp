@@ -1,0 +1,148 @@
+// With core/bmas_device_plan.cpp core/bmas_plan.cpp core/thread_pool.cpp.
+// Runs csrc/cuda/bmas.cu on the CPU against scalar loops in float64; exits with 1 on a difference.
+#include <cmath>
+#include <cstdio>
+#include <random>
+#include <vector>
+
+#include "core/bmas_device_plan.h"
+#include "core/float_bits.h"
+#include "cuda/bmas.h"
+
+namespace {
+
+using namespace mixed_r1;
+
+struct Table {
+  RowType type;
+  std::int64_t dim;
+  std::vector<std::uint8_t> bytes;
+  std::vector<std::vector<double>> values;
+  std::vector<float> inverse_norms;
+
+  EmbeddingRows rows() const { return {bytes.data(), type, static_cast<std::int64_t>(values.size()), dim}; }
+};
+
+// Normal values cut to the type; the third row is zero.
+Table make_table(RowType type, std::int64_t num_rows, std::int64_t dim, std::mt19937& random) {
+  Table table{type, dim, {}, {}, {}};
+  std::normal_distribution<float> normal;
+  for (std::int64_t v = 0; v < num_rows; ++v) {
+    double norm = 0.0;
+    table.values.emplace_back();
+    for (std::int64_t k = 0; k < dim; ++k) {
+      const float drawn = v == 2 ? 0.0f : normal(random);
+      const auto word = __builtin_bit_cast(std::uint32_t, drawn);
+      // float16: the sign, an exponent of 0.5 to 2 and the leading bits
+      const std::uint16_t half = type == RowType::bfloat16 ? word >> 16
+                                 : v == 2 ? 0
+                                          : (word >> 16 & 0x8000u) | 0x3800u | (word >> 13 & 0x7FFu);
+      const float value = type == RowType::float32   ? drawn
+                          : type == RowType::float16 ? widen_float16(half)
+                                                     : widen_bfloat16(half);
+      const auto* raw = type == RowType::float32 ? reinterpret_cast<const std::uint8_t*>(&drawn)
+                                                 : reinterpret_cast<const std::uint8_t*>(&half);
+      table.bytes.insert(table.bytes.end(), raw, raw + (type == RowType::float32 ? 4 : 2));
+      table.values.back().push_back(value);
+      norm += static_cast<double>(value) * value;
+    }
+    table.inverse_norms.push_back(norm > 0.0 ? static_cast<float>(1.0 / std::sqrt(norm)) : 0.0f);
+  }
+  return table;
+}
+
+struct Ragged {
+  std::vector<std::int32_t> ids;
+  std::vector<std::int64_t> offsets = {0};
+
+  void add(int length, std::int64_t num_ids, std::mt19937& random) {
+    for (int i = 0; i < length; ++i) ids.push_back(static_cast<std::int32_t>(random() % num_ids));
+    offsets.push_back(static_cast<std::int64_t>(ids.size()));
+  }
+  TokenSequences view() const {
+    return {ids.data(), offsets.data(), static_cast<std::int64_t>(offsets.size()) - 1};
+  }
+};
+
+double cosine(const Table& table, std::int32_t a, std::int32_t b) {
+  double dot = 0.0, norm_a = 0.0, norm_b = 0.0;
+  for (std::int64_t k = 0; k < table.dim; ++k) {
+    const double x = table.values[a][k], y = table.values[b][k];
+    dot += x * y, norm_a += x * x, norm_b += y * y;
+  }
+  return norm_a == 0.0 || norm_b == 0.0 ? 0.0 : a == b ? 1.0 : dot / std::sqrt(norm_a * norm_b);
+}
+
+// Mean over sequence a of the best partner in b.
+double mean_best(const Table& table, const TokenSequences& a, std::int64_t i, const TokenSequences& b,
+                 std::int64_t j) {
+  if (a.offsets[i] == a.offsets[i + 1] || b.offsets[j] == b.offsets[j + 1]) return 0.0;
+  double sum = 0.0;
+  for (auto s = a.offsets[i]; s < a.offsets[i + 1]; ++s) {
+    double best = -1.0;
+    for (auto t = b.offsets[j]; t < b.offsets[j + 1]; ++t)
+      best = std::max(best, cosine(table, a.ids[s], b.ids[t]));
+    sum += best;
+  }
+  return sum / static_cast<double>(a.offsets[i + 1] - a.offsets[i]);
+}
+
+double largest_error(const Table& table, const Ragged& completions, const Ragged& references,
+                     const std::vector<std::int64_t>& reference_of) {
+  const auto num_rows = static_cast<std::int64_t>(table.values.size());
+  const BmasDevicePlan plan =
+      plan_for_device(num_rows, completions.view(), references.view(), reference_of.data(), kBmasRowBlock, 1);
+  std::vector<std::int64_t> cosine_begin = {0};
+  for (std::size_t g = 0; g + 1 < plan.row_begin.size(); ++g) {
+    const std::int64_t rows = plan.row_begin[g + 1] - plan.row_begin[g];
+    cosine_begin.push_back(cosine_begin.back() + rows * (plan.column_begin[g + 1] - plan.column_begin[g]));
+  }
+  std::vector<float> cosines(cosine_begin.back()), row_max(plan.row_ids.size());
+  const std::size_t count = reference_of.size();
+  std::vector<double> precision(count, 0.0), recall(count, 0.0);
+  const BmasBatch batch = {.row_begin = plan.row_begin.data(),
+                           .row_ids = plan.row_ids.data(),
+                           .column_begin = plan.column_begin.data(),
+                           .column_ids = plan.column_ids.data(),
+                           .column_counts = plan.column_counts.data(),
+                           .cosine_begin = cosine_begin.data(),
+                           .tile_group = plan.tile_group.data(),
+                           .tile_row = plan.tile_row.data(),
+                           .num_tiles = static_cast<std::int64_t>(plan.tile_group.size()),
+                           .completion_group = plan.completion_group.data(),
+                           .completion_index = plan.completion_index.data(),
+                           .distinct_begin = plan.distinct_begin.data(),
+                           .distinct_rows = plan.distinct_rows.data(),
+                           .distinct_counts = plan.distinct_counts.data(),
+                           .num_completions = static_cast<std::int64_t>(plan.completion_group.size())};
+  bmas_cuda(table.rows(), table.inverse_norms.data(), batch, cosines.data(), row_max.data(), precision.data(),
+            recall.data(), nullptr);
+  double error = 0.0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto index = static_cast<std::int64_t>(i);
+    const double p = mean_best(table, completions.view(), index, references.view(), reference_of[i]);
+    const double r = mean_best(table, references.view(), reference_of[i], completions.view(), index);
+    error = std::fmax(error, std::fmax(std::fabs(precision[i] - p), std::fabs(recall[i] - r)));
+  }
+  return error;
+}
+
+}  // namespace
+
+int main() {
+  std::mt19937 random(1);
+  bool failed = false;
+  for (const RowType type : {RowType::float32, RowType::float16, RowType::bfloat16}) {
+    for (const std::int64_t dim : {1, 33, 136}) {
+      const Table table = make_table(type, 150, dim, random);
+      Ragged completions, references;
+      for (const int length : {70, 0, 1, 90}) completions.add(length, 150, random);
+      for (const int length : {100, 2, 0}) references.add(length, 150, random);
+      const double error = largest_error(table, completions, references, {0, 0, 1, 0});
+      std::printf("type %d, dim %lld: error %.1e\n", static_cast<int>(type), static_cast<long long>(dim),
+                  error);
+      failed |= !(error <= 5e-7);
+    }
+  }
+  return failed ? 1 : 0;
+}
