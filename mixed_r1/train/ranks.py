@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
@@ -27,7 +28,7 @@ from torch.distributed.rendezvous import rendezvous
 __all__ = ["Ranks"]
 
 POLL = 0.5  # seconds between two looks at the others
-GRACE = 3.0  # seconds a failing rank has to print its traceback and leave by itself
+GONE = "rank 0 or the launcher has gone"
 
 
 class Ranks:
@@ -129,40 +130,47 @@ class Ranks:
             dist.destroy_process_group()
             return
         message = f"rank {self.rank}, {self.phase}: {type(error).__name__}: {error}"
-        if isinstance(error, RuntimeError):
-            # A broken connection is the consequence: let the rank that is the cause be named.
-            beats = self._beats()
-            time.sleep(2 * POLL + 1)
-            silent = [r for r, (old, new) in enumerate(zip(beats, self._beats(), strict=True)) if old == new]
-            if silent:
-                message += f" (no sign of life from rank {', '.join(map(str, silent))})"
-        self._store.compare_set("failure", "", message)
-        print(message, file=sys.stderr, flush=True)
-        time.sleep(2 * POLL)  # the store may go with this process: let the others read it first
+        try:
+            if isinstance(error, RuntimeError):
+                # A broken connection is a consequence: let the rank that is the cause be named.
+                beats = self._beats()
+                time.sleep(2 * POLL + 1)
+                silent = [str(r) for r, (a, b) in enumerate(zip(beats, self._beats(), strict=True)) if a == b]
+                message += f" (no sign of life from rank {', '.join(silent)})" if silent else ""
+            self._done.set()
+            print(message, file=sys.stderr, flush=True)
+            self._store.compare_set("failure", "", message)
+            time.sleep(2 * POLL)  # the store may go with this process: let the others read it first
+        except RuntimeError:
+            print(f"{message} ({GONE})", file=sys.stderr, flush=True)
 
     def _beats(self) -> list[int]:
         return [self._store.add(f"beat/{rank}", 0) for rank in range(self.world_size)]
 
     def _watch(self, store: Any) -> None:
-        """Rank 0 watches all ranks, the others watch rank 0: what one sees reaches all through the store."""
-        watched = range(1, self.world_size) if self.first else (0,)
-        seen = {rank: (0, time.monotonic()) for rank in watched}
+        """Leave at once when there is a reason to, whatever the loop is in."""
+        seen = dict.fromkeys(range(1, self.world_size) if self.first else (0,), (0, time.monotonic()))
+        looking = ThreadPoolExecutor(1)
         reason = None
         while reason is None and not self._done.wait(POLL):
             try:
-                store.add(f"beat/{self.rank}", 1)
-                for rank, (beat, since) in seen.items():
-                    now = store.add(f"beat/{rank}", 0)
-                    if now != beat:
-                        seen[rank] = (now, time.monotonic())
-                    elif time.monotonic() - since > self.timeout:
-                        store.compare_set(
-                            "failure", "", f"rank {rank} gave no sign of life for {self.timeout:g} s"
-                        )
-                if store.check(["failure"]):
-                    reason = store.get("failure").decode()
+                reason = looking.submit(self._look, store, seen).result(self.timeout)
+            except TimeoutError:
+                reason = f"rank 0 or the launcher has not answered for {self.timeout:g} s"
             except RuntimeError:
-                reason = "the process that joins the ranks (rank 0 or the launcher) has gone"
-        if reason is not None and not self._done.wait(GRACE):
+                reason = GONE
+        if reason is not None and not self._done.is_set():
             print(f"rank {self.rank} stops: {reason}", file=sys.stderr, flush=True)
             os._exit(1)
+
+    def _look(self, store: Any, seen: dict[int, tuple[int, float]]) -> str | None:
+        """Why to stop, if there is a reason. Rank 0 watches all ranks, the others watch rank 0: what one sees
+        reaches all through the store."""
+        store.add(f"beat/{self.rank}", 1)
+        for rank, (beat, since) in seen.items():
+            now = store.add(f"beat/{rank}", 0)
+            if now != beat:
+                seen[rank] = (now, time.monotonic())
+            elif time.monotonic() - since > self.timeout:
+                store.compare_set("failure", "", f"rank {rank} gave no sign of life for {self.timeout:g} s")
+        return store.get("failure").decode() if store.check(["failure"]) else None

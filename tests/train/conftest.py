@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -56,3 +63,54 @@ def start(tmp_path_factory):
     warm_up(adapter, [Example(row, sft_target(row)) for row in rows], steps=60)
     adapter.save(str(root / "model"))
     return root
+
+
+@dataclass
+class Rank:
+    """One started process and what it printed."""
+
+    process: subprocess.Popen
+    log: Path
+
+    def wait(self, timeout: float = 120) -> int:
+        return self.process.wait(timeout)
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text()
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """``launch(program, *arguments)`` starts a program of this folder once per rank, as a launcher would."""
+    started: list[Rank] = []
+
+    def start(program: str, *arguments: object, ranks: int = 2, fault: str | None = None) -> list[Rank]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        paths = [str(Path(__file__).parent), *(path for path in sys.path if path)]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "OMP_NUM_THREADS": "1",
+            "WORLD_SIZE": str(ranks),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            **({"FAULT": fault} if fault else {}),
+        }
+        command = [sys.executable, str(Path(__file__).with_name(program)), *map(str, arguments)]
+        new = []
+        for rank in range(ranks):
+            log = tmp_path / f"log-{len(started) + rank}.txt"
+            own = {**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            with log.open("w") as stream:
+                process = subprocess.Popen(command, env=own, stdout=stream, stderr=subprocess.STDOUT)
+            new.append(Rank(process, log))
+        started.extend(new)
+        return new
+
+    yield start
+    for rank in started:
+        rank.process.kill()
+        rank.process.wait()
