@@ -113,8 +113,9 @@ def policy_loss(
     log_ratio = logprobs - old_logprobs
     advantage, weight = advantages[rows].float(), weights[rows]
     if kind == "gspo":
-        counts = torch.zeros_like(weights).index_add(0, rows, torch.ones_like(log_ratio)).clamp(min=1)
-        means = torch.zeros_like(weights).index_add(0, rows, log_ratio) / counts
+        zeros = log_ratio.new_zeros(weights.shape)
+        counts = zeros.index_add(0, rows, torch.ones_like(log_ratio)).clamp(min=1)
+        means = zeros.index_add(0, rows, log_ratio) / counts
         log_ratio = means[rows]
     ratio = log_ratio.exp()
     if kind == "cispo":
