@@ -15,7 +15,7 @@ from mixed_r1_kernels.group_advantages.task_ema import TaskEma
 __all__ = ["METHODS", "group_advantages"]
 
 METHODS = ("group", "mean_only", "batch", "rloo", "gdpo", "maxrl", "task_ema")  # the order csrc/core knows
-_IMPLEMENTED = ("reference", "native")
+_IMPLEMENTED = ("reference", "native", "triton")
 _LARGEST_WEIGHT = 1e100
 
 
@@ -59,7 +59,7 @@ def group_advantages(
         mask: [N] bool, False leaves a row out.
         task_ids: [N] integers; needed, with ``state``, by "task_ema".
         state: updated with this batch, then used.
-        impl: "auto", "native" or "reference".
+        impl: "auto", "native", "triton" or "reference".
 
     Returns:
         [N] float64, array or tensor as ``rewards``.
@@ -73,18 +73,21 @@ def group_advantages(
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
     if not (math.isfinite(eps) and eps >= 0):
         raise ValueError(f"eps must be finite and at least 0, got {eps!r}")
-    rewards_NK = _rewards(rewards)
+    name = resolve(impl, op="group_advantages", implemented=_IMPLEMENTED, device=device_of(rewards))
+    on_device = name == "triton" and method != "task_ema"  # whose state is on the CPU, and so are its rewards
+    rewards_NK = _rewards_tensor(rewards) if on_device else _rewards(rewards)
     N, K = rewards_NK.shape
     sizes = _sizes(group_sizes, N)
     weights_K = _weights(weights, K)
     mask_N = None if mask is None else contiguous(_column("mask", mask, N, "b"), np.bool_)
-    name = resolve(impl, op="group_advantages", implemented=_IMPLEMENTED, device=device_of(rewards))
     scales_N = None
     if method == "task_ema":
         if task_ids is None or state is None:
             raise ValueError("task_ids and state must be given for method task_ema, got None")
         tasks_N = _column("task_ids", task_ids, N, "iu")
         scales_N = _task_stds(rewards_NK, weights_K, mask_N, tasks_N, state)
+    if name == "triton":
+        return _run_triton(rewards, rewards_NK, sizes, weights_K, mask_N, method, eps, scales_N)
     if name == "native":
         index = METHODS.index(method)
         result = native().group_advantages(rewards_NK, sizes, weights_K, mask_N, index, eps, scales_N)
@@ -93,6 +96,37 @@ def group_advantages(
 
         result = reference.group_advantages(rewards_NK, sizes, weights_K, mask_N, method, eps, scales_N)
     return like(result, rewards)
+
+
+def _run_triton(rewards: Any, rewards_NK: Any, sizes: np.ndarray, *rest: Any) -> Any:
+    """Everything on the device of ``rewards``, a tensor; one launch, nothing read back."""
+    import torch
+
+    from mixed_r1_kernels.group_advantages import triton_kernel
+
+    begins = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    moved: list[Any] = [
+        torch.from_numpy(value).to(rewards.device) if isinstance(value, np.ndarray) else value
+        for value in (rewards_NK, begins, *rest)
+    ]
+    return triton_kernel.group_advantages(*moved)
+
+
+def _rewards_tensor(value: Any) -> Any:
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"rewards must be a torch tensor for impl triton, got {type(value).__name__}")
+    if value.dtype.is_complex:
+        raise TypeError(f"rewards must hold real numbers, got {value.dtype}")
+    _check_shape(value)
+    tensor = value.detach().to(torch.float64)
+    return (tensor if tensor.ndim == 2 else tensor[:, None]).contiguous()
+
+
+def _check_shape(value: Any) -> None:
+    if value.ndim not in (1, 2) or 0 in value.shape[1:]:
+        raise ValueError(f"rewards must have shape [N] or [N, K], K at least 1, got {list(value.shape)}")
 
 
 def _task_stds(
@@ -110,8 +144,7 @@ def _rewards(value: Any) -> np.ndarray:
     array = to_numpy("rewards", value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"rewards must hold real numbers, got {array.dtype}")
-    if array.ndim not in (1, 2) or 0 in array.shape[1:]:
-        raise ValueError(f"rewards must have shape [N] or [N, K], K at least 1, got {list(array.shape)}")
+    _check_shape(array)
     array = contiguous(array, np.float64)
     return array if array.ndim == 2 else array[:, None]
 
