@@ -144,7 +144,7 @@ class _Call:
         self.values[chosen] = score_boxes(boxes, counts[chosen], self.rows.gold_boxes(self.slots[chosen]))
 
     def score_texts(self, scorer: OpenEndedScorer | None) -> None:
-        open_ended = self.tasks == OPEN_ENDED
+        open_ended = (self.tasks == OPEN_ENDED) & ~self.unusable
         if scorer is None and open_ended.any():
             raise ValueError(
                 "table and tokenizer must be given to MixedReward where samples are open_ended, got None; "

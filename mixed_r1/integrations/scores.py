@@ -1,0 +1,31 @@
+"""A RewardBatch as the dictionaries that trainers log: plain floats, the same keys for every row."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+
+from mixed_r1.rewards import RewardBatch
+from mixed_r1.rewards.config import TASK_COLUMNS
+
+__all__ = ["Scores", "scores"]
+
+Scores: TypeAlias = "dict[str, float]"
+
+
+def scores(batch: RewardBatch) -> list[Scores]:
+    """``score`` (the total), ``task``, ``format`` and ``masked`` for each row.
+
+    These callers know no masked row and would spread a NaN over the batch: a row that cannot be scored (a
+    bad gold) has score 0 for every completion of its group, hence advantage 0, and ``masked`` 1.
+    """
+    task = [batch.names.index(name) for name in TASK_COLUMNS]
+    columns = {
+        "score": batch.total,
+        "task": np.nan_to_num(batch.values[:, task]).sum(axis=1),
+        "format": batch.values[:, -1],
+        "masked": (~batch.mask).astype(np.float64),
+    }
+    rows = zip(*(np.nan_to_num(values).tolist() for values in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
