@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TokenLogprobs", "token_logprobs", "token_logprobs_and_entropy"]
 
-_IMPLEMENTED = ("reference", "chunked")
+_IMPLEMENTED = ("reference", "chunked", "triton")
 
 
 class TokenLogprobs(NamedTuple):
@@ -46,7 +46,8 @@ def token_logprobs(
         banned: token ids left out of the softmax (as the sampler left them out); none may be a target.
         temperature: the sampling temperature, above 0.
         chunk: entries of the vocabulary per block; default: 8 MiB of float32 logits, at least 256 entries.
-        impl: "auto", "chunked" or "reference" (full logits in float64).
+        impl: "auto", "chunked" (plain torch), "triton" (keeps no logits in the forward; not for float64) or
+            "reference" (full logits in float64).
 
     Returns:
         [T] float32 (float64 for float64 ``hidden``).
@@ -86,10 +87,12 @@ def _run(
     want_entropy: bool,
 ) -> tuple[Tensor, Any]:
     banned = _check(hidden, weight, targets, banned, temperature, chunk)
-    name = resolve(
-        impl, op="token_logprobs", implemented=_IMPLEMENTED, device=device_of(hidden, weight, targets)
-    )
     import torch
+
+    # The Triton kernels sum in float32.
+    implemented = _IMPLEMENTED[:2] if hidden.dtype == torch.float64 else _IMPLEMENTED
+    device = device_of(hidden, weight, targets)
+    name = resolve(impl, op="token_logprobs", implemented=implemented, device=device)
 
     # Mixed precision is the caller's choice of dtypes; autocast would round the logits behind its back.
     with torch.autocast(hidden.device.type, enabled=False):
@@ -99,6 +102,12 @@ def _run(
             logprobs, entropies = reference.token_logprobs(hidden, weight, targets, banned, temperature)
             dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
             return logprobs.to(dtype), entropies.to(dtype)
+        if name == "triton":
+            from mixed_r1_kernels.token_logprobs import triton_kernel
+
+            return triton_kernel.token_logprobs(
+                hidden, weight, targets, banned, temperature, chunk, want_entropy
+            )
         from mixed_r1_kernels.token_logprobs import chunked
 
         return chunked.token_logprobs(hidden, weight, targets, banned, temperature, chunk, want_entropy)
