@@ -53,8 +53,8 @@ def test_values_and_gradients(impl: str, dtype: torch.dtype, T: int, d: int, V: 
         torch.testing.assert_close(found[0], expected[0], atol=2e-5, rtol=1e-5)
         torch.testing.assert_close(found[1], expected[1], atol=2e-5, rtol=1e-5)
         assert bool((found[0] <= 0).all())
-        # Half precision rounds every gradient of a logit (the interpreter cuts it off: 2^-8), of which an entry
-        # sums some that cancel, and the result.
+        # Half precision rounds every gradient of a logit (the interpreter cuts it off: 2^-8), of which an
+        # entry sums some that cancel, and the result.
         rounding = 2e-5 if dtype == torch.float32 else 2**-6
         for ours, exact in zip(found[2:], expected[2:], strict=True):
             if exact is not None:

@@ -85,7 +85,7 @@ def forward_kernel(
     BLOCK_V: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """partial[split] = maximum, sum of w = exp(x - maximum), target's logit, -sum of w ln w, of each token."""
+    """partial[split]: maximum, sum of w = exp(x - maximum), target's logit, -sum of w ln w, per token."""
     # Neighbouring programs share a part of the vocabulary, which stays in the L2 cache.
     offs_t = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     split = tl.program_id(1)
