@@ -302,6 +302,16 @@ def test_wrong_sources(tmp_path):
         attempt(kind="jsonl", options={"path": "absent.jsonl"})
 
 
+def test_a_relative_base_is_that_of_the_current_folder(local_sources, built, tmp_path, monkeypatch):
+    monkeypatch.chdir(local_sources.parent)
+    settings = yaml.safe_load((local_sources / "recipe.yaml").read_text())
+    result = build(Recipe.from_mapping({**settings, "base": local_sources.name}), tmp_path / "out")
+    assert contents(result.out) == {
+        **contents(built.out),
+        "manifest.json": contents(result.out)["manifest.json"],
+    }
+
+
 def test_no_row_left_is_an_error(local_sources, tmp_path):
     spec = yaml.safe_load((local_sources / "recipe.yaml").read_text())
     spec["filters"] = [

@@ -91,6 +91,7 @@ def build(
     """
     if recipe.difficulty is not None and (sampler is None or scorer is None):
         raise BuildError("sampler and scorer must be given for a recipe with a difficulty stage, got None")
+    recipe = recipe.model_copy(update={"base": recipe.base.resolve()})
     target = Path(out)
     if target.is_dir() and not (target / ".work").is_dir() and not (target / "manifest.json").is_file():
         if any(target.iterdir()):
