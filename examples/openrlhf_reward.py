@@ -2,9 +2,8 @@
 
     python examples/openrlhf_reward.py    # prints a row and the scores of three completions
 
-In training: ``--remote_rm_url mixed_r1/integrations/openrlhf.py --input_key prompt --label_key
-ground_truth``, or the address of a reward service: ``--remote_rm_url http://host:8000/get_reward`` (see
-docs/rewards.md).
+In training: ``--reward.remote_url mixed_r1/integrations/openrlhf.py`` with ``ground_truth`` as the label key,
+or the address of a reward service: ``--reward.remote_url http://host:8000/get_reward`` (docs/rewards.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ms-swift with Mixed-Reward: a plugin that registers it, and a data set row.
+"""ms-swift 4 with Mixed-Reward: a plugin that registers it, and a data set row.
 
     python examples/swift_plugin.py       # prints a row and the scores of three completions
 
@@ -25,7 +25,7 @@ ANSWERS = ["yes", "about 420", "[10, 20, 110, 120]"]
 COMPLETIONS = [f"<think>Let me look.</think><answer>{answer}</answer>" for answer in ANSWERS]
 
 if importlib.util.find_spec("swift") is not None:
-    from swift.plugin import orms
+    from swift.rewards import orms
 
     orms["mixed_r1"] = MixedRewardORM
 

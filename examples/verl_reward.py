@@ -4,9 +4,11 @@
 
 In training:
 
-    python -m verl.trainer.main_ppo data.train_files=rows.parquet reward_model.reward_manager=batch \\
-        custom_reward_function.path=mixed_r1/integrations/verl.py custom_reward_function.name=compute_scores
+    python -m verl.trainer.main_ppo data.train_files=rows.parquet \\
+        reward.custom_reward_function.path=mixed_r1/integrations/verl.py \\
+        reward.custom_reward_function.name=compute_score
 
+(compute_scores for a reward manager that takes batches; before verl 0.9 the key is custom_reward_function)
 with MIXED_R1_REWARD_CONFIG (a YAML of RewardConfig) and, for open_ended rows, MIXED_R1_REWARD_MODEL (a
 checkpoint directory) in the environment of the workers.
 """

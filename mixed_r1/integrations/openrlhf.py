@@ -1,7 +1,8 @@
-"""OpenRLHF: ``--remote_rm_url <this file> --label_key ground_truth``."""
+"""OpenRLHF: ``--reward.remote_url <this file>``, with rows by ``encode`` as labels."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +12,18 @@ from mixed_r1.integrations.scores import scores
 
 __all__ = ["STOP_TEXTS", "completion_of", "reward_func"]
 
+IMAGE_RUNS = re.compile(r"(<\|image_pad\|>|<IMG_CONTEXT>|<image>)\1+")
 STOP_TEXTS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>")
 
 
 def completion_of(query: str, prompt: str) -> str:
     """The query without its prompt, and without the stop token that OpenRLHF decodes with it.
 
+    In a query the image token of the prompt stands once for each patch: runs of it are read as one.
+
     Raises ValueError where the query does not begin with the prompt: the prompt must never be scored.
     """
+    query, prompt = (IMAGE_RUNS.sub(r"\1", text) for text in (query, prompt))
     if not query.startswith(prompt):
         raise ValueError(f"queries must begin with their prompts, got {query[:60]!r} for {prompt[:60]!r}")
     text = query[len(prompt) :].rstrip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -72,6 +73,7 @@ class MixedReward:
             )
         self.open_ended = OpenEndedScorer(table, tokenizer) if table is not None else None
         self.rows = Rows(base, self.names)
+        self._lock = threading.RLock()
 
     def column_weights(self) -> NDArray[np.float64]:
         """The weights [K] of the columns, before overrides of tasks and rows."""
@@ -92,7 +94,7 @@ class MixedReward:
         """Score ``completions[i]`` against ``samples[i]``.
 
         No content of a completion raises. A row that cannot be scored (bad gold, missing image size) is
-        masked, with one warning that names it.
+        masked, with one warning that names it. Calls from several threads take turns.
 
         Raises:
             ValueError: different lengths, or open_ended rows without a table and a tokenizer.
@@ -100,6 +102,10 @@ class MixedReward:
         """
         if len(completions) != len(samples):
             raise ValueError(f"samples must be one per completion ({len(completions)}), got {len(samples)}")
+        with self._lock:
+            return self._score(completions, samples)
+
+    def _score(self, completions: Sequence[str], samples: Sequence[Any]) -> RewardBatch:
         batch = _Call(self, completions, samples)
         batch.score_boxes()
         batch.score_texts(self.open_ended)

@@ -131,13 +131,15 @@ def test_swift() -> None:
 
 
 def test_openrlhf() -> None:
-    from mixed_r1.integrations.openrlhf import reward_func
+    from mixed_r1.integrations.openrlhf import completion_of, reward_func
 
     prompts = ["<answer>no</answer> in the prompt"] * 5  # never part of what is scored
     queries = [prompt + text + "<|im_end|>" for prompt, text in zip(prompts, TEXTS, strict=True)]
     found = reward_func(queries, prompts, TRUTHS)
     assert found["rewards"].tolist() == pytest.approx(TOTAL) and found["scores"].tolist() == TASK
     assert isinstance(found["rewards"], torch.Tensor) and found["extra_logs"]["format"].tolist() == [1.0] * 5
+    image = "<|vision_start|>" + "<|image_pad|>" * 9 + "<|vision_end|>q"
+    assert completion_of(image + TEXTS[0], image.replace("<|image_pad|>" * 9, "<|image_pad|>")) == TEXTS[0]
     with pytest.raises(ValueError, match="queries must begin with their prompts"):
         reward_func(["other"], ["prompt"], TRUTHS[:1])
 

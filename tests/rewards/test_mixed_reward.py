@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -279,3 +280,12 @@ def test_arguments_are_checked(reward: MixedReward) -> None:
         RewardConfig.from_mapping({"box_frames": "pixels"})
     with pytest.raises(ConfigError, match="tolerance"):
         RewardConfig.from_mapping({"tasks": {"chart": {"chart_tolerance": 3}}})
+
+
+def test_threads_take_turns(parts: tuple[EmbeddingTable, Tokenizer]) -> None:
+    """Trainers call a reward from many threads, each with rows that were not met before."""
+    reward = MixedReward(*parts)
+    rows = [row("chart", str(n), reward={"task_weight": 1.0 + n}) for n in range(600)]
+    with ThreadPoolExecutor(8) as pool:
+        totals = list(pool.map(lambda r: float(reward([tagged(str(r.answer))], [r]).total[0]), rows))
+    assert totals == pytest.approx([1.1 + n for n in range(600)])
