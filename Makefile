@@ -8,7 +8,7 @@ RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
-NATIVE := $(wildcard csrc/*.cpp csrc/*.h csrc/core/*.cpp csrc/core/*.h csrc/core/*.inl csrc/cuda/*.cu csrc/cuda/*.h)
+NATIVE := $(wildcard csrc/*.cpp csrc/*.h csrc/core/*.cpp csrc/core/*.h csrc/core/*.inl csrc/cuda/*.cu csrc/cuda/*.cuh csrc/cuda/*.h)
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
@@ -31,12 +31,12 @@ lint: $(VENV)/.dev  ## ruff, mypy, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run -Werror $(NATIVE)
+	$(BIN)/clang-format --dry-run -Werror $(NATIVE) tests/ops/cuda_on_cpu/*
 
 format: $(VENV)/.dev  ## rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(NATIVE)
+	$(BIN)/clang-format -i $(NATIVE) tests/ops/cuda_on_cpu/*
 
 bench: $(VENV)/.bench  ## every kernel against its peers, on this machine
 	$(BIN)/python -m benchmarks --all --peers
@@ -44,8 +44,10 @@ bench: $(VENV)/.bench  ## every kernel against its peers, on this machine
 fuzz: $(VENV)/.dev  ## sanitizer build and coverage-guided fuzzing, 60 s a target
 	$(BIN)/python -m tests.fuzz
 
-wheel: $(VENV)/.dev  ## build the wheel into dist/
-	$(BIN)/python -m build --wheel --no-isolation
+wheel: $(VENV)/.dev  ## build the CPU wheel into wheelhouse/, tagged with the oldest glibc it runs on
+	rm -rf dist wheelhouse
+	MIXED_R1_TORCH_OPS=0 $(BIN)/python -m build --wheel --no-isolation
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m auditwheel repair --wheel-dir wheelhouse dist/*.whl
 
 clean:  ## remove what was built
 	rm -rf build dist wheelhouse *.egg-info kernels/*.egg-info kernels/mixed_r1_kernels/*.so .pytest_cache .mypy_cache .ruff_cache
