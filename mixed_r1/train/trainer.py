@@ -44,6 +44,7 @@ from mixed_r1.train.ranks import Ranks
 from mixed_r1.train.rollout import Group, RolloutError
 from mixed_r1.train.scoring import Scored, Scorer
 from mixed_r1.train.session import Clock, on_sigterm, open_run, progress_display
+from mixed_r1.train.tracking import open_trackers
 from mixed_r1.train.update import PolicyUpdate
 from mixed_r1_kernels import EmbeddingTable
 
@@ -141,9 +142,18 @@ class Trainer:
             JsonLines(config.out / f"{name}.jsonl" if ranks.first else None, offset=offsets.get(name, 0))
             for name in ("metrics", "evaluation")
         )
+        self.trackers = open_trackers(config, step=self.step) if ranks.first else []
         self.stopping = False
 
     def run(self) -> dict[str, Any]:
+        try:
+            return self._run()
+        finally:
+            self.rollouts.close()
+            for tracker in self.trackers:
+                tracker.close()
+
+    def _run(self) -> dict[str, Any]:
         config = self.config
         quiet = not self.ranks.first
         with progress_display(self.console, disable=quiet) as progress, on_sigterm(self.stop):
@@ -154,6 +164,8 @@ class Trainer:
             while self.step < config.steps and not self.stopping:
                 record = self._step_or_save()
                 self.metrics.write(record)
+                for tracker in self.trackers:
+                    tracker.log(record)
                 progress.update(bar, completed=self.step, note=_note(record))
                 last = self.step == config.steps
                 self.stopping = any(self.ranks.gather(self.stopping))
