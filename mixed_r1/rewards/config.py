@@ -25,22 +25,48 @@ BoxScore: TypeAlias = Literal["continuous", "threshold", "giou", "plus_one", "vl
 TASK_COLUMNS = ("matching", "chart", "math", "iou", "open_ended")
 
 
+ROBUST: dict[str, Any] = {
+    "combine": "min",
+    "idf": True,
+    "baseline": "measured",
+    "length_penalty": (0.5, 2.0),
+    "repetition_penalty": 2,
+}
+
+
 class OpenEndedConfig(Config):
     """How a BMAS becomes the open-ended reward. All off by default: the reward is BMAS clamped to [0, 1].
 
-    Applied in this order:
-        ``baseline`` b: x -> max(0, (x - b) / (1 - b)), with b the score of unrelated text;
-        ``length_penalty`` (lo, hi): with r = answer tokens / reference tokens, x * r / lo below lo, x * hi
-        / r above hi; ``repetition_penalty`` n: x * (distinct n-grams / n-grams) of the answer's tokens.
+    ``combine``: the ``mean`` of precision and recall, or the ``min``, which a text that only has frequent
+    tokens (high precision) or only lists content words (high recall) cannot raise. ``idf`` weights each token
+    by log((M + 1) / (df + 1)) over the M references of the data. Then, in this order:
+        ``baseline`` b: x -> max(0, (x - b) / (1 - b)), b a number, or "measured" on pairs of unrelated
+            references;
+        ``length_penalty`` (lo, hi): with r = answer tokens / reference tokens, x * r / lo below lo, and
+            x * hi / r above hi;
+        ``repetition_penalty`` n: x * (distinct n-grams / n-grams) of the answer's tokens.
+    ``preset="robust"`` turns all of them on. ``idf`` and a measured baseline need ``MixedReward.calibrate``.
     """
 
-    baseline: float | None = Field(default=None, ge=0.0, lt=1.0)
+    preset: Literal["robust"] | None = None
+    combine: Literal["mean", "min"] = "mean"
+    idf: bool = False
+    baseline: float | Literal["measured"] | None = None
     length_penalty: tuple[float, float] | None = None
     repetition_penalty: int | None = Field(default=None, ge=1, le=16)
     max_answer_bytes: int = Field(default=1 << 15, ge=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_preset(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("preset") == "robust":
+            return {**ROBUST, **values}
+        return values
+
     @model_validator(mode="after")
     def _check(self) -> OpenEndedConfig:
+        if isinstance(self.baseline, float) and not 0.0 <= self.baseline < 1.0:
+            raise ValueError(f"baseline must be in [0, 1) or 'measured', got {self.baseline}")
         if self.length_penalty is not None and not 0 < self.length_penalty[0] <= self.length_penalty[1]:
             raise ValueError(f"length_penalty must be (lo, hi) with 0 < lo <= hi, got {self.length_penalty}")
         return self

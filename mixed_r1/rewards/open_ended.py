@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,14 +13,49 @@ from numpy.typing import NDArray
 from mixed_r1.rewards.config import OpenEndedConfig
 from mixed_r1_kernels import EmbeddingTable, Reason, bmas
 
-__all__ = ["OpenEndedScorer"]
+__all__ = ["Calibration", "OpenEndedScorer"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Ids = list[list[int]]
 
 MAX_CACHED_REFERENCES = 1 << 16
+MAX_CALIBRATION_PAIRS = 1024
+PLAIN = OpenEndedConfig()
 
 
 class Scores(NamedTuple):
-    values: NDArray[np.float64]
+    values: Floats
     reasons: NDArray[np.uint8]
+
+
+class Pairs(NamedTuple):
+    """Answers with the reference of each."""
+
+    answers: Ids
+    references: Ids
+    reference_of: Ints
+
+    def subset(self, rows: Sequence[int]) -> Pairs:
+        return Pairs([self.answers[i] for i in rows], self.references, self.reference_of[list(rows)])
+
+    def answer_arrays(self) -> list[Ints]:
+        return [np.array(ids, np.int64) for ids in self.answers]
+
+    def empty(self) -> NDArray[np.bool_]:
+        without = np.array([not ids for ids in self.references], bool)
+        return np.array([not ids for ids in self.answers], bool) | without[self.reference_of]
+
+
+class Calibration(NamedTuple):
+    """What a data set's references say of tokens and of unrelated text.
+
+    ``idf`` [V]: log((M + 1) / (df + 1)) over M references. ``baseline``: the mean score of unrelated pairs of
+    references, for each (combine, idf) of OpenEndedConfig.
+    """
+
+    idf: Floats
+    baseline: dict[tuple[str, bool], float]
 
 
 class OpenEndedScorer:
@@ -31,14 +67,16 @@ class OpenEndedScorer:
 
     def __init__(self, table: EmbeddingTable, tokenizer: Any) -> None:
         self.table, self.tokenizer = table, tokenizer
+        self.calibration: Calibration | None = None
         size = tokenizer.get_vocab_size() if hasattr(tokenizer, "get_vocab_size") else len(tokenizer)
         if size > len(table):
             raise ValueError(
                 f"table must have a row for each of the tokenizer's {size} ids, got {len(table)}"
             )
         self._references: OrderedDict[str, list[int]] = OrderedDict()
+        self._has_direction = np.asarray(table.to("cpu").inverse_norms) > 0
 
-    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+    def token_ids(self, texts: Sequence[str]) -> Ids:
         """Ids without special tokens, one batched call."""
         if not texts:
             return []
@@ -50,34 +88,109 @@ class OpenEndedScorer:
         """Each id as readable text."""
         return [self.tokenizer.decode([token]) for token in ids]
 
+    def calibrate(self, references: Sequence[str]) -> None:
+        """Measure ``Calibration`` on the distinct texts of ``references``, the same for the same texts.
+
+        Raises ValueError for less than two texts with tokens.
+        """
+        texts = sorted(set(references))
+        ids = [row for row in self.token_ids(texts) if row]
+        M = len(ids)
+        if M < 2:
+            raise ValueError(f"references must hold two different texts or more to calibrate on, got {M}")
+        df = np.zeros(len(self.table))
+        for row in ids:
+            df[np.unique(row)] += 1.0
+        idf = np.log((M + 1.0) / (df + 1.0))
+        chosen = np.random.default_rng(0).permutation(M)[:MAX_CALIBRATION_PAIRS]
+        others = (chosen + 1 + np.arange(len(chosen)) % (M - 1)) % M  # any text but itself
+        pairs = Pairs([ids[i] for i in chosen], ids, others)
+        baseline = {}
+        for weighted, sides in ((False, self._sides(pairs)), (True, self._weighted_sides(pairs, idf))):
+            for combine in ("mean", "min"):
+                baseline[combine, weighted] = float(_combined(*sides, np.array(combine == "min")).mean())
+        self.calibration = Calibration(idf, baseline)
+
     def score(
         self, answers: Sequence[str], references: Sequence[str], configs: Sequence[OpenEndedConfig]
     ) -> Scores:
-        """One value in [0, 1] and a reason for each answer; EMPTY where a side has no tokens."""
-        N = len(answers)
-        too_long = np.array(
-            [len(a) > c.max_answer_bytes for a, c in zip(answers, configs, strict=True)], bool
-        )
-        answer_ids = self.token_ids(["" if cut else a for a, cut in zip(answers, too_long, strict=True)])
-        index: dict[str, int] = {}
-        reference_of = [index.setdefault(text, len(index)) for text in references]
-        reference_ids = self._reference_ids(list(index))
-        if not N:
+        """One value in [0, 1] and a reason for each answer.
+
+        EMPTY where a side has no tokens, TOO_LONG beyond ``max_answer_bytes``, DEGENERATE where no token of
+        the answer has a direction (or, with ``idf``, a weight).
+
+        Raises ValueError where a setting asks for a calibration that was not made.
+        """
+        if not len(answers):
             return Scores(np.zeros(0), np.zeros(0, np.uint8))
-        raw = bmas(answer_ids, reference_ids, self.table, reference_of=reference_of)
-        lengths = np.array([len(ids) for ids in answer_ids])
-        reference_lengths = np.array([len(reference_ids[r]) for r in reference_of])
-        values = np.clip(raw.score, 0.0, 1.0)
-        for i in range(N):
-            if configs[i] != _PLAIN:
-                values[i] = _shaped(values[i], answer_ids[i], int(reference_lengths[i]), configs[i])
-        reasons = np.full(N, Reason.OK, np.uint8)
-        reasons[self._all_zero_norm(answer_ids)] = Reason.DEGENERATE
-        reasons[(lengths == 0) | (reference_lengths == 0)] = Reason.EMPTY
+        too_long = np.array(
+            [len(a.encode()) > c.max_answer_bytes for a, c in zip(answers, configs, strict=True)], bool
+        )
+        index: dict[str, int] = {}
+        reference_of = np.array([index.setdefault(text, len(index)) for text in references], np.int64)
+        kept = ["" if cut else answer for answer, cut in zip(answers, too_long, strict=True)]
+        pairs = Pairs(self.token_ids(kept), self._reference_ids(list(index)), reference_of)
+        values, meaningful = self._values(pairs, configs)
+        reasons = np.full(len(answers), Reason.OK, np.uint8)
+        reasons[~meaningful] = Reason.DEGENERATE
+        reasons[pairs.empty()] = Reason.EMPTY
         reasons[too_long] = Reason.TOO_LONG
         return Scores(np.where(reasons == Reason.OK, values, 0.0), reasons)
 
-    def _reference_ids(self, texts: Sequence[str]) -> list[list[int]]:
+    def _values(self, pairs: Pairs, configs: Sequence[OpenEndedConfig]) -> tuple[Floats, NDArray[np.bool_]]:
+        """The scores, and whether the answer says anything: has a token with a direction and a weight."""
+        precision, recall = self._sides(pairs)
+        meaningful = np.array([bool(self._has_direction[ids].any()) for ids in pairs.answer_arrays()], bool)
+        if all(config == PLAIN for config in {id(config): config for config in configs}.values()):
+            return _combined(precision, recall, np.array(False)), meaningful
+        weighted = [i for i, config in enumerate(configs) if config.idf]
+        if weighted:
+            chosen, idf = pairs.subset(weighted), self._calibrated().idf
+            precision[weighted], recall[weighted] = self._weighted_sides(chosen, idf)
+            meaningful[weighted] &= [bool((idf[ids] > 0).any()) for ids in chosen.answer_arrays()]
+        values = _combined(precision, recall, np.array([config.combine == "min" for config in configs]))
+        for i, config in enumerate(configs):
+            length = len(pairs.references[pairs.reference_of[i]])
+            values[i] = _shaped(values[i], pairs.answers[i], length, config, self._baseline(config))
+        return values, meaningful
+
+    def _sides(self, pairs: Pairs) -> tuple[Floats, Floats]:
+        found = bmas(pairs.answers, pairs.references, self.table, reference_of=pairs.reference_of)
+        return found.precision, found.recall
+
+    def _weighted_sides(self, pairs: Pairs, idf: Floats) -> tuple[Floats, Floats]:
+        """precision = sum_i w_i max_j S_ij / sum_i w_i, recall likewise, w = idf; 0 where the weights are
+        all 0.
+
+        The precision of a text of one token is that token's maximum, so BMAS of single tokens gives them all.
+        """
+        answers, references = pairs.answer_arrays(), [np.array(ids, np.int64) for ids in pairs.references]
+        targets = [references[r] for r in pairs.reference_of.tolist()]
+        every = np.arange(len(answers))
+        one = self._token_maxima(answers, references, pairs.reference_of)
+        other = self._token_maxima(targets, answers, every)
+        return _weighted_means(answers, one, idf), _weighted_means(targets, other, idf)
+
+    def _token_maxima(self, texts: Sequence[Ints], others: Sequence[Ints], other_of: Ints) -> Floats:
+        """max_j S_ij of each token i of each text [sum of lengths], j over ``others[other_of[text]]``."""
+        lengths = np.array([len(ids) for ids in texts], np.int64)
+        tokens = np.concatenate(texts) if texts else np.zeros(0, np.int64)
+        singles = list(tokens.reshape(-1, 1))
+        return bmas(singles, others, self.table, reference_of=np.repeat(other_of, lengths)).precision
+
+    def _calibrated(self) -> Calibration:
+        if self.calibration is None:
+            raise ValueError(
+                "idf and a measured baseline must be calibrated: call MixedReward.calibrate(samples) first"
+            )
+        return self.calibration
+
+    def _baseline(self, config: OpenEndedConfig) -> float | None:
+        if config.baseline != "measured":
+            return config.baseline
+        return self._calibrated().baseline[config.combine, config.idf]
+
+    def _reference_ids(self, texts: Sequence[str]) -> Ids:
         new = [text for text in texts if text not in self._references]
         self._references.update(zip(new, self.token_ids(new), strict=True))
         found = [self._references[text] for text in texts]
@@ -85,20 +198,30 @@ class OpenEndedScorer:
             self._references.popitem(last=False)
         return found
 
-    def _all_zero_norm(self, sequences: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
-        """Whether a sequence has only tokens whose row has no direction."""
-        inverse_norms = np.asarray(self.table.to("cpu").inverse_norms)
-        return np.array([not inverse_norms[np.asarray(ids, np.int64)].any() for ids in sequences], bool)
+
+def _combined(precision: Floats, recall: Floats, smallest: NDArray[np.bool_]) -> Floats:
+    return np.clip(np.where(smallest, np.minimum(precision, recall), (precision + recall) / 2), 0.0, 1.0)
 
 
-_PLAIN = OpenEndedConfig()
+def _weighted_means(texts: Sequence[Ints], maxima: Floats, idf: Floats) -> Floats:
+    """The idf-weighted mean of each text's part of ``maxima``."""
+    ends = np.cumsum([len(ids) for ids in texts])
+    means = np.zeros(len(texts))
+    for i, (ids, end) in enumerate(zip(texts, ends.tolist(), strict=True)):
+        weights = idf[ids]
+        total = math.fsum(weights.tolist())  # exact sums: no bit depends on where in a batch a text stands
+        if total > 0:
+            means[i] = math.fsum((weights * maxima[end - len(ids) : end]).tolist()) / total
+    return means
 
 
-def _shaped(value: float, ids: Sequence[int], reference_length: int, config: OpenEndedConfig) -> float:
-    if config.baseline is not None:
-        value = max(0.0, (value - config.baseline) / (1.0 - config.baseline))
+def _shaped(
+    value: float, ids: Sequence[int], reference_length: int, config: OpenEndedConfig, baseline: float | None
+) -> float:
     if not ids or not reference_length:
         return 0.0
+    if baseline is not None:
+        value = max(0.0, (value - baseline) / (1.0 - baseline))
     if config.length_penalty is not None:
         lo, hi = config.length_penalty
         ratio = len(ids) / reference_length

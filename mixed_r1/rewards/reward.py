@@ -88,6 +88,19 @@ class MixedReward:
         problems = [(i, self.rows.prepared[slot].error) for i, slot in enumerate(slots)]
         return [(i, problem) for i, problem in problems if problem is not None]
 
+    def calibrate(self, samples: Sequence[Sample | Mapping[str, Any]]) -> None:
+        """Measure token weights and the score of unrelated text on the references of the open_ended rows.
+
+        Call it once, with the training rows, where ``OpenEndedConfig`` asks for ``idf`` or a measured
+        baseline (``preset="robust"``); without open_ended rows or a table it does nothing. The same rows in
+        any order give the same measures.
+        """
+        slots = np.unique(self.rows.slots(samples)).tolist() if samples else []
+        specs = [self.rows.prepared[slot].gold.spec for slot in slots if not self.rows.unusable[slot]]
+        references = [spec.answer for spec in specs if spec.task == "open_ended"]
+        if self.open_ended is not None and references:
+            self.open_ended.calibrate(references)
+
     def __call__(
         self, completions: Sequence[str], samples: Sequence[Sample | Mapping[str, Any]]
     ) -> RewardBatch:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from mixed_r1_kernels import Reason
 from mixed_r1_kernels.verify import VerifySettings, compile_gold, verify
 from mixed_r1_kernels.verify.api import IMPLEMENTED
+
+sys.path.insert(0, str(Path(__file__).parent))  # completion_pieces, completion_strategies, captions
 
 
 class Verdict(NamedTuple):

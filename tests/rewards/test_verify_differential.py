@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from completion_strategies import ANSWERS, COMPLETIONS, golds, wrapped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixed_r1_kernels.verify import compile_gold, verify
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from completion_strategies import ANSWERS, COMPLETIONS, golds, wrapped  # noqa: E402
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
