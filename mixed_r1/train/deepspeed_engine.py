@@ -42,7 +42,7 @@ __all__ = ["DeepSpeedEngine"]
 
 
 class DeepSpeedEngine:
-    """ZeRO ``config.zero_stage``; ``offload: cpu`` keeps the optimizer's state (ZeRO-3: weights too) there."""
+    """ZeRO ``config.zero_stage``; ``offload: cpu`` keeps optimizer state (ZeRO-3: weights too) there."""
 
     def __init__(self, adapter: ModelAdapter, config: TrainConfig, ranks: Ranks) -> None:
         deepspeed.utils.logging.logger.setLevel(logging.WARNING)
@@ -80,9 +80,11 @@ class DeepSpeedEngine:
             self.engine.step()
             if self.stage > 0:
                 self.norm = float(self.engine.get_global_grad_norm())
-            if not math.isfinite(self.norm):
+            if not math.isfinite(self.norm) and self.config.offload == "cpu" and self.stage < 3:
+                # DeepSpeed 0.19 keeps the gradients of a step that it skips, and adds the next ones to them.
+                self.optimizer.averaged_gradients = dict.fromkeys(self.optimizer.averaged_gradients)
                 for parameter in self.parameters.values():
-                    parameter.grad_accum = None  # type: ignore[attr-defined]  # DeepSpeed 0.19 leaves it
+                    parameter.grad_accum = None  # type: ignore[attr-defined]
         self.pending = False
         self.updates += 1
         return self.norm
