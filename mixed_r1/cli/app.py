@@ -134,6 +134,8 @@ def train(
     settings = TrainConfig.load(config, overrides or ())
     console = Console()
     summary = run_training(settings, resume=resume, console=console)
+    if int(os.environ.get("RANK", "0")) > 0:  # of several processes the first one reports
+        return
     show_summary(console, summary)
     console.print(f"report: {build_report(settings.out)}", markup=False, soft_wrap=True)
 
