@@ -1,5 +1,5 @@
 // With core/advantages.cpp.
-// Runs csrc/cuda/advantages.cu on the CPU against core/advantages.cpp, which is tested against the reference;
+// Runs csrc/cuda/advantages.cu against core/advantages.cpp, which is tested against the reference;
 // exits with 1 on a difference.
 #include <cmath>
 #include <cstdio>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cuda/advantages.h"
+#include "gpu_memory.h"
 
 namespace {
 
@@ -33,19 +34,29 @@ bool check(const std::vector<std::int64_t>& sizes, std::int64_t num_rewards, boo
   if (N > 4) rewards[3] = std::numeric_limits<double>::infinity();
   if (N > 4) rewards[rewards.size() - 1] = 1e300;
   std::vector<double> expected(N), found(N, -1), values(N * num_rewards);
-  double std = -1;
+  const double std = -1;
+  const OnGpu rewards_on_gpu(rewards), weights_on_gpu(weights), scales_on_gpu(scales), found_on_gpu(found);
+  const OnGpu values_on_gpu(values), std_on_gpu(&std, 1);
+  const OnGpu begins_on_gpu(begins);
+  const OnGpu mask_on_gpu(static_cast<const bool*>(mask.get()), N);
   for (int m = 0; m < kNumAdvantageMethods; ++m) {
     const auto method = static_cast<AdvantageMethod>(m);
     const bool* const rows = masked ? mask.get() : nullptr;
     group_advantages({rewards.data(), N, num_rewards, sizes, weights.data(), rows, scales.data()}, method,
                      eps, expected.data());
-    const AdvantageBatch batch = {
-        rewards.data(), N,    num_rewards,  begins.data(), static_cast<std::int64_t>(sizes.size()),
-        weights.data(), rows, scales.data()};
-    if (group_advantages_cuda(batch, method, eps, values.data(), &std, found.data(), nullptr) !=
-        cudaSuccess) {
+    const AdvantageBatch batch = {rewards_on_gpu.get(),
+                                  N,
+                                  num_rewards,
+                                  begins_on_gpu.get(),
+                                  static_cast<std::int64_t>(sizes.size()),
+                                  weights_on_gpu.get(),
+                                  masked ? mask_on_gpu.get() : nullptr,
+                                  scales_on_gpu.get()};
+    if (group_advantages_cuda(batch, method, eps, values_on_gpu.get(), std_on_gpu.get(), found_on_gpu.get(),
+                              nullptr) != cudaSuccess) {
       return false;
     }
+    found_on_gpu.copy_back(found.data());
     for (std::int64_t i = 0; i < N; ++i) {
       const double tolerance = 1e-12 * (1 + std::fabs(expected[i]));
       if (std::fabs(found[i] - expected[i]) <= tolerance && (found[i] == 0) == (expected[i] == 0)) continue;

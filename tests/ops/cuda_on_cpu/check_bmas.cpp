@@ -1,5 +1,5 @@
 // With core/bmas_device_plan.cpp core/bmas_plan.cpp core/thread_pool.cpp.
-// Runs csrc/cuda/bmas.cu on the CPU against scalar loops in float64; exits with 1 on a difference.
+// Runs csrc/cuda/bmas.cu against scalar loops in float64; exits with 1 on a difference.
 #include <cmath>
 #include <cstdio>
 #include <random>
@@ -8,6 +8,7 @@
 #include "core/bmas_device_plan.h"
 #include "core/float_bits.h"
 #include "cuda/bmas.h"
+#include "gpu_memory.h"
 
 namespace {
 
@@ -97,26 +98,41 @@ double largest_error(const Table& table, const Ragged& completions, const Ragged
     const std::int64_t rows = plan.row_begin[g + 1] - plan.row_begin[g];
     cosine_begin.push_back(cosine_begin.back() + rows * (plan.column_begin[g + 1] - plan.column_begin[g]));
   }
-  std::vector<float> cosines(cosine_begin.back()), row_max(plan.row_ids.size());
   const std::size_t count = reference_of.size();
   std::vector<double> precision(count, 0.0), recall(count, 0.0);
-  const BmasBatch batch = {.row_begin = plan.row_begin.data(),
-                           .row_ids = plan.row_ids.data(),
-                           .column_begin = plan.column_begin.data(),
-                           .column_ids = plan.column_ids.data(),
-                           .column_counts = plan.column_counts.data(),
-                           .cosine_begin = cosine_begin.data(),
-                           .tile_group = plan.tile_group.data(),
-                           .tile_row = plan.tile_row.data(),
+  const OnGpu bytes(table.bytes);
+  const OnGpu inverse_norms(table.inverse_norms);
+  const OnGpu begins(cosine_begin);
+  const OnGpu cosines(std::vector<float>(cosine_begin.back()));
+  const OnGpu row_max(std::vector<float>(plan.row_ids.size()));
+  const OnGpu precision_on_gpu(precision), recall_on_gpu(recall);
+  const OnGpu row_begin(plan.row_begin), row_ids(plan.row_ids), column_begin(plan.column_begin),
+      column_ids(plan.column_ids), column_counts(plan.column_counts), tile_group(plan.tile_group),
+      tile_row(plan.tile_row), completion_group(plan.completion_group),
+      completion_index(plan.completion_index), distinct_begin(plan.distinct_begin),
+      distinct_rows(plan.distinct_rows), distinct_counts(plan.distinct_counts);
+  const BmasBatch batch = {.row_begin = row_begin.get(),
+                           .row_ids = row_ids.get(),
+                           .column_begin = column_begin.get(),
+                           .column_ids = column_ids.get(),
+                           .column_counts = column_counts.get(),
+                           .cosine_begin = begins.get(),
+                           .tile_group = tile_group.get(),
+                           .tile_row = tile_row.get(),
                            .num_tiles = static_cast<std::int64_t>(plan.tile_group.size()),
-                           .completion_group = plan.completion_group.data(),
-                           .completion_index = plan.completion_index.data(),
-                           .distinct_begin = plan.distinct_begin.data(),
-                           .distinct_rows = plan.distinct_rows.data(),
-                           .distinct_counts = plan.distinct_counts.data(),
+                           .completion_group = completion_group.get(),
+                           .completion_index = completion_index.get(),
+                           .distinct_begin = distinct_begin.get(),
+                           .distinct_rows = distinct_rows.get(),
+                           .distinct_counts = distinct_counts.get(),
                            .num_completions = static_cast<std::int64_t>(plan.completion_group.size())};
-  bmas_cuda(table.rows(), table.inverse_norms.data(), batch, cosines.data(), row_max.data(), precision.data(),
-            recall.data(), nullptr);
+  EmbeddingRows rows = table.rows();
+  rows.data = bytes.get();
+  if (bmas_cuda(rows, inverse_norms.get(), batch, cosines.get(), row_max.get(), precision_on_gpu.get(),
+                recall_on_gpu.get(), nullptr) != cudaSuccess)
+    return INFINITY;
+  precision_on_gpu.copy_back(precision.data());
+  recall_on_gpu.copy_back(recall.data());
   double error = 0.0;
   for (std::size_t i = 0; i < count; ++i) {
     const auto index = static_cast<std::int64_t>(i);

@@ -1,5 +1,5 @@
 // With core/dispatch.cpp.
-// Runs csrc/cuda/box_iou.cu on the CPU against scalar formulas in long double; exits with 1 on a difference.
+// Runs csrc/cuda/box_iou.cu against scalar formulas in long double; exits with 1 on a difference.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda/box_iou.h"
+#include "gpu_memory.h"
 
 namespace {
 
@@ -60,14 +61,19 @@ bool check(std::int64_t count1, std::int64_t count2, T scale) {
   if (count1 > 2) a[5] = std::numeric_limits<T>::quiet_NaN();
   if (count1 > 0 && count2 > 2) std::copy_n(a.begin(), 4, b.begin() + 4);  // the same box
   if (count2 > 3) b[12] = b[14];                                           // no width
+  const OnGpu a_on_gpu(a), b_on_gpu(b), out_on_gpu(out), paired_on_gpu(paired);
   const auto tolerance = 32 * std::numeric_limits<T>::epsilon();
   for (int k = 0; k < kNumBoxKinds; ++k) {
     const auto kind = static_cast<BoxKind>(k);
-    if (box_iou_cuda(a.data(), count1, b.data(), count2, kind, out.data(), nullptr) != cudaSuccess)
+    if (box_iou_cuda(a_on_gpu.get(), count1, b_on_gpu.get(), count2, kind, out_on_gpu.get(), nullptr) !=
+        cudaSuccess)
       return false;
     const auto count = static_cast<std::int64_t>(paired.size());
-    if (paired_box_iou_cuda(a.data(), b.data(), count, kind, paired.data(), nullptr) != cudaSuccess)
+    if (paired_box_iou_cuda(a_on_gpu.get(), b_on_gpu.get(), count, kind, paired_on_gpu.get(), nullptr) !=
+        cudaSuccess)
       return false;
+    out_on_gpu.copy_back(out.data());
+    paired_on_gpu.copy_back(paired.data());
     for (std::int64_t i = 0; i < count1; ++i) {
       for (std::int64_t j = 0; j < count2; ++j) {
         const Wide exact = expected(&a[4 * i], &b[4 * j], kind), found = out[i * count2 + j];

@@ -113,6 +113,25 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   return cudaSuccess;
 }
 
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
+
+inline cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
+  *memory = bytes > 0 ? std::malloc(bytes) : nullptr;
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaFree(void* memory) {
+  std::free(memory);
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaMemcpy(void* target, const void* source, std::size_t bytes, cudaMemcpyKind) {
+  if (bytes > 0) std::memcpy(target, source, bytes);
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+
 inline void __syncthreads() { cuda_on_cpu::block->all.arrive_and_wait(); }
 inline void __syncwarp(unsigned = 0xffffffffu) { cuda_on_cpu::warp().all.arrive_and_wait(); }
 
