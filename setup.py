@@ -4,12 +4,17 @@
 found by name, every csrc/core/*.cpp and csrc/numpy_*.cpp, so a new op changes nothing here. A source whose
 name ends in an instruction set gets that set's flags. MIXED_R1_BUILD_JOBS=N runs N compilers at once
 (default: one per core).
+
+``mixed_r1_kernels._torch_ops`` (torch.ops.mixed_r1.*) is built where torch can be imported, that is, without
+build isolation: MIXED_R1_TORCH_OPS=auto|0|1; 1 makes its absence an error. With a CUDA torch and nvcc it
+includes csrc/cuda: MIXED_R1_CUDA=auto|0|1, MIXED_R1_CUDA_ARCHS="80 90a".
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +82,72 @@ def native_extension() -> Extension:
     )
 
 
+def wants(variable: str) -> bool | None:
+    """True for 1, False for 0, None for auto."""
+    value = os.environ.get(variable, "auto")
+    if value not in ("auto", "0", "1"):
+        raise ValueError(f"{variable} must be auto, 0 or 1, got {value!r}")
+    return None if value == "auto" else value == "1"
+
+
+def torch_extensions() -> list[Extension]:
+    """The torch module, where it is wanted and can be built. Its core sources are those of the ops it has."""
+    if wants("MIXED_R1_TORCH_OPS") is False:
+        return []
+    try:
+        import torch
+        from torch.utils import cpp_extension
+    except ImportError:
+        if wants("MIXED_R1_TORCH_OPS"):
+            raise
+        return []
+    with_cuda = uses_cuda(torch)
+    core = [s for s in core_sources() if Path(s).stem.split("_")[0] in ("box", "advantages", "dispatch")]
+    cuda = ["csrc/cuda/box_iou.cu", "csrc/cuda/advantages.cu"] if with_cuda else []
+    return [
+        Extension(
+            "mixed_r1_kernels._torch_ops",
+            sources=["csrc/torch_module.cpp", *core, *cuda],
+            include_dirs=["csrc"],
+            library_dirs=cpp_extension.library_paths("cuda" if with_cuda else "cpu"),
+            libraries=[
+                *("c10", "torch", "torch_cpu", "torch_python"),
+                *(["c10_cuda", "torch_cuda", "cudart"] if with_cuda else []),
+            ],
+            define_macros=[("NDEBUG", None), *([("MIXED_R1_WITH_CUDA", None)] if with_cuda else [])],
+            # -isystem: torch's headers are not ours to warn about.
+            extra_compile_args=[
+                *(*CORE_FLAGS, "-ffunction-sections", "-fdata-sections"),
+                *(f"-isystem{path}" for path in cpp_extension.include_paths("cuda" if with_cuda else "cpu")),
+            ],
+            extra_link_args=["-Wl,--gc-sections", "-pthread"],
+            depends=["setup.py", *headers()],
+            language="c++",
+        )
+    ]
+
+
+def uses_cuda(torch: Any) -> bool:
+    """Whether csrc/cuda goes into the torch module."""
+    wanted = wants("MIXED_R1_CUDA")
+    lacking = [
+        what
+        for what, found in (("a CUDA torch", torch.version.cuda), ("nvcc", shutil.which("nvcc")))
+        if not found
+    ]
+    if wanted and lacking:
+        raise RuntimeError(
+            f"MIXED_R1_CUDA=1 must have a CUDA torch and nvcc, got no {' and no '.join(lacking)}"
+        )
+    return wanted is not False and not lacking
+
+
+def nvcc_command(source: str, obj: str, pp_opts: list[str]) -> list[str]:
+    archs = os.environ.get("MIXED_R1_CUDA_ARCHS", "80 90a").split()
+    targets = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
+    return ["nvcc", "-std=c++20", "-O3", "-Xcompiler=-fPIC", *targets, *pp_opts, "-c", source, "-o", obj]
+
+
 def is_stale(obj: str, source: str) -> bool:
     """Whether ``obj`` is older than its source, these build rules, or (our sources) any of our headers."""
     inputs = [source, "setup.py", *(headers() if source.startswith("csrc") else ())]
@@ -92,11 +163,14 @@ class BuildExt(build_ext):
         def compile_with_flags(
             obj: str, src: str, ext: str, cc_args: list[str], postargs: list[str], pp_opts: list[str]
         ) -> Any:
+            if src.endswith(".cu"):
+                return self.spawn(nvcc_command(src, obj, pp_opts))
             return compile_one(obj, src, ext, cc_args, [*postargs, *source_flags(src)], pp_opts)
 
         self.compiler._compile = compile_with_flags
+        self.compiler.src_extensions.append(".cu")
         super().build_extensions()
 
 
 with ParallelCompile("MIXED_R1_BUILD_JOBS", needs_recompile=is_stale):
-    setup(ext_modules=[native_extension()], cmdclass={"build_ext": BuildExt})
+    setup(ext_modules=[native_extension(), *torch_extensions()], cmdclass={"build_ext": BuildExt})
