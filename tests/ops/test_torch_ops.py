@@ -6,7 +6,9 @@ import torch
 
 import mixed_r1_kernels
 from mixed_r1_kernels import ImplUnavailable
+from mixed_r1_kernels.box_iou import api as box_iou_api
 from mixed_r1_kernels.group_advantages import METHODS
+from mixed_r1_kernels.group_advantages import api as advantages_api
 
 try:
     import mixed_r1_kernels.torch_ops  # noqa: F401 (registers the ops)
@@ -130,3 +132,19 @@ def test_compiles_without_a_graph_break():
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_impl_cuda_of_boxes_by_its_cpu_kernels(paired):
+    """What impl="cuda" runs, on the kernels that the same ops have for CPU tensors."""
+    a, b = random_boxes(5, torch.float64), random_boxes(5, torch.float64, 1)
+    function = mixed_r1_kernels.paired_box_iou if paired else mixed_r1_kernels.box_iou
+    assert torch.equal(box_iou_api._run_on_gpu(a, b, "ciou", "cuda", paired), function(a, b, kind="ciou"))
+
+
+def test_impl_cuda_of_advantages_by_its_cpu_kernels():
+    rewards, sizes, weights, mask, *_ = rewards_of("gdpo")
+    arrays = sizes.numpy(), weights.numpy(), mask.numpy()
+    found = advantages_api._run_on_gpu("cuda", rewards, rewards, *arrays, "gdpo", 1e-6, None)
+    expected = mixed_r1_kernels.group_advantages(rewards, sizes, weights=weights, mask=mask, method="gdpo")
+    assert torch.equal(found, expected)

@@ -13,7 +13,7 @@ from mixed_r1_kernels._impl import ImplUnavailable, device_of, native, resolve
 __all__ = ["KINDS", "box_iou", "paired_box_iou"]
 
 KINDS = ("iou", "giou", "diou", "ciou")
-_IMPLEMENTED = ("reference", "native", "triton")
+_IMPLEMENTED = ("reference", "native", "triton", "cuda")
 
 
 def box_iou(boxes1: Any, boxes2: Any, *, kind: str = "iou", impl: str = "auto") -> Any:
@@ -36,7 +36,7 @@ def box_iou(boxes1: Any, boxes2: Any, *, kind: str = "iou", impl: str = "auto") 
         boxes1: [N, 4] ndarray or tensor, any strides; N may be 0.
         boxes2: [M, 4], of the same type and on the same device.
         kind: "iou", "giou", "diou" or "ciou".
-        impl: "auto", "native", "triton" or "reference".
+        impl: "auto", "native", "triton", "cuda" or "reference".
 
     Returns:
         [N, M], array or tensor as given: float32 where both inputs are float32 or half precision (computed in
@@ -66,8 +66,8 @@ def _run(boxes1: Any, boxes2: Any, kind: str, impl: str, paired: bool) -> Any:
             f"boxes2 must be of boxes1's type {type(boxes1).__name__}, got {type(boxes2).__name__}"
         )
     name = resolve(impl, op="box_iou", implemented=_IMPLEMENTED, device=device_of(boxes1, boxes2))
-    if name == "triton":
-        return _run_triton(boxes1, boxes2, kind, paired)
+    if name in ("triton", "cuda"):
+        return _run_on_gpu(boxes1, boxes2, kind, name, paired)
     arrays = _boxes("boxes1", boxes1), _boxes("boxes2", boxes2)
     if paired and len(arrays[0]) != len(arrays[1]):
         raise ValueError(f"boxes2 must have {len(arrays[0])} rows like boxes1, got {len(arrays[1])}")
@@ -84,12 +84,12 @@ def _run(boxes1: Any, boxes2: Any, kind: str, impl: str, paired: bool) -> Any:
     return like(result, boxes1)
 
 
-def _run_triton(boxes1: Any, boxes2: Any, kind: str, paired: bool) -> Any:
+def _run_on_gpu(boxes1: Any, boxes2: Any, kind: str, impl: str, paired: bool) -> Any:
     import torch
 
     for name, boxes in (("boxes1", boxes1), ("boxes2", boxes2)):
         if not isinstance(boxes, torch.Tensor):
-            raise TypeError(f"{name} must be a torch tensor for impl triton, got {type(boxes).__name__}")
+            raise TypeError(f"{name} must be a torch tensor for impl {impl}, got {type(boxes).__name__}")
         if boxes.dtype.is_complex or boxes.dtype == torch.bool:
             raise TypeError(f"{name} must hold real numbers, got {boxes.dtype}")
         if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -100,11 +100,15 @@ def _run_triton(boxes1: Any, boxes2: Any, kind: str, paired: bool) -> Any:
         raise ValueError(f"boxes2 must have {len(boxes1)} rows like boxes1, got {len(boxes2)}")
     single = (torch.float32, torch.float16, torch.bfloat16)
     dtype = torch.float32 if boxes1.dtype in single and boxes2.dtype in single else torch.float64
-    from mixed_r1_kernels.box_iou import triton_kernel
-
-    function = triton_kernel.paired_box_iou if paired else triton_kernel.box_iou
     first, second = (boxes.detach().to(dtype).contiguous() for boxes in (boxes1, boxes2))
-    return function(first, second, kind)
+    implementation: Any
+    if impl == "triton":
+        from mixed_r1_kernels.box_iou import triton_kernel as implementation
+    else:
+        import mixed_r1_kernels.torch_ops  # noqa: F401 (registers the ops)
+
+        implementation = torch.ops.mixed_r1
+    return (implementation.paired_box_iou if paired else implementation.box_iou)(first, second, kind)
 
 
 def _boxes(name: str, value: Any) -> np.ndarray:

@@ -15,7 +15,7 @@ from mixed_r1_kernels.group_advantages.task_ema import TaskEma
 __all__ = ["METHODS", "group_advantages"]
 
 METHODS = ("group", "mean_only", "batch", "rloo", "gdpo", "maxrl", "task_ema")  # the order csrc/core knows
-_IMPLEMENTED = ("reference", "native", "triton")
+_IMPLEMENTED = ("reference", "native", "triton", "cuda")
 _LARGEST_WEIGHT = 1e100
 
 
@@ -59,7 +59,7 @@ def group_advantages(
         mask: [N] bool, False leaves a row out.
         task_ids: [N] integers; needed, with ``state``, by "task_ema".
         state: updated with this batch, then used.
-        impl: "auto", "native", "triton" or "reference".
+        impl: "auto", "native", "triton", "cuda" or "reference".
 
     Returns:
         [N] float64, array or tensor as ``rewards``.
@@ -74,7 +74,9 @@ def group_advantages(
     if not (math.isfinite(eps) and eps >= 0):
         raise ValueError(f"eps must be finite and at least 0, got {eps!r}")
     name = resolve(impl, op="group_advantages", implemented=_IMPLEMENTED, device=device_of(rewards))
-    on_device = name == "triton" and method != "task_ema"  # whose state is on the CPU, and so are its rewards
+    on_device = (
+        name in ("triton", "cuda") and method != "task_ema"
+    )  # whose state is on the CPU, and so are its rewards
     rewards_NK = _rewards_tensor(rewards) if on_device else _rewards(rewards)
     N, K = rewards_NK.shape
     sizes = _sizes(group_sizes, N)
@@ -86,8 +88,8 @@ def group_advantages(
             raise ValueError("task_ids and state must be given for method task_ema, got None")
         tasks_N = _column("task_ids", task_ids, N, "iu")
         scales_N = _task_stds(rewards_NK, weights_K, mask_N, tasks_N, state)
-    if name == "triton":
-        return _run_triton(rewards, rewards_NK, sizes, weights_K, mask_N, method, eps, scales_N)
+    if name in ("triton", "cuda"):
+        return _run_on_gpu(name, rewards, rewards_NK, sizes, weights_K, mask_N, method, eps, scales_N)
     if name == "native":
         index = METHODS.index(method)
         result = native().group_advantages(rewards_NK, sizes, weights_K, mask_N, index, eps, scales_N)
@@ -98,17 +100,21 @@ def group_advantages(
     return like(result, rewards)
 
 
-def _run_triton(rewards: Any, rewards_NK: Any, sizes: np.ndarray, *rest: Any) -> Any:
+def _run_on_gpu(impl: str, rewards: Any, rewards_NK: Any, sizes: np.ndarray, *rest: Any) -> Any:
     """Everything on the device of ``rewards``, a tensor; one launch, nothing read back."""
     import torch
-
-    from mixed_r1_kernels.group_advantages import triton_kernel
 
     begins = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     moved: list[Any] = [
         torch.from_numpy(value).to(rewards.device) if isinstance(value, np.ndarray) else value
         for value in (rewards_NK, begins, *rest)
     ]
+    if impl == "cuda":
+        import mixed_r1_kernels.torch_ops  # noqa: F401 (registers the ops)
+
+        return torch.ops.mixed_r1.group_advantages(moved[0], torch.from_numpy(sizes), *moved[2:])
+    from mixed_r1_kernels.group_advantages import triton_kernel
+
     return triton_kernel.group_advantages(*moved)
 
 
@@ -116,7 +122,7 @@ def _rewards_tensor(value: Any) -> Any:
     import torch
 
     if not isinstance(value, torch.Tensor):
-        raise TypeError(f"rewards must be a torch tensor for impl triton, got {type(value).__name__}")
+        raise TypeError(f"rewards must be a torch tensor on a GPU for this impl, got {type(value).__name__}")
     if value.dtype.is_complex:
         raise TypeError(f"rewards must hold real numbers, got {value.dtype}")
     _check_shape(value)
