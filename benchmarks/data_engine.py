@@ -11,15 +11,18 @@ import argparse
 import datetime
 import io
 import json
+import os
 import resource
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from benchmarks.harness import hardware
@@ -108,7 +111,8 @@ def main() -> None:
 
 def run(rows: int, engine: Any, workers: int, folder: Path) -> dict[str, Any]:
     began, cpu = time.perf_counter(), _cpu_seconds()
-    result = build(recipe(rows, folder), folder / "out", engine=engine, workers=workers)
+    with _Largest() as children:
+        result = build(recipe(rows, folder), folder / "out", engine=engine, workers=workers)
     seconds = time.perf_counter() - began
     planted = rows // DUPLICATE_EVERY
     dropped = {stage: sum(reasons.values()) for stage, reasons in result.dropped.items()}
@@ -125,8 +129,9 @@ def run(rows: int, engine: Any, workers: int, folder: Path) -> dict[str, Any]:
         "rows_per_second": round(rows / seconds),
         # On Ray the work is done in processes that are not ours to measure.
         "cpu_seconds": round(_cpu_seconds() - cpu, 1) if engine == "local" else None,
-        "peak_rss_mib": _peak_mib(resource.RUSAGE_SELF),
-        "largest_child_rss_mib": _peak_mib(resource.RUSAGE_CHILDREN),
+        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "largest_child_rss_mib": round(children.peak / 2**20),
+        "load_average": round(os.getloadavg()[2], 1),  # above the cores: the machine was shared
         "stage_seconds": stages,
         "kept": result.rows,
         "dropped": dropped,
@@ -140,8 +145,29 @@ def _cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def _peak_mib(who: int) -> int:
-    return round(resource.getrusage(who).ru_maxrss / 1024)
+class _Largest(threading.Thread):
+    """The largest resident memory of any process below this one (workers, Ray's included), sampled."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0
+        self._over = threading.Event()
+
+    def __enter__(self) -> _Largest:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._over.wait(1.0):
+            for process in psutil.Process().children(recursive=True):
+                try:
+                    self.peak = max(self.peak, process.memory_info().rss)
+                except psutil.Error:  # it has ended
+                    continue
 
 
 if __name__ == "__main__":
