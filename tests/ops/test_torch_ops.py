@@ -11,7 +11,7 @@ from mixed_r1_kernels.group_advantages import METHODS
 from mixed_r1_kernels.group_advantages import api as advantages_api
 
 try:
-    import mixed_r1_kernels.torch_ops  # noqa: F401 (registers the ops)
+    import mixed_r1_kernels.ops  # noqa: F401 (registers the ops)
 except ImplUnavailable as error:
     pytest.skip(str(error), allow_module_level=True)
 

@@ -105,7 +105,7 @@ def _run_on_gpu(boxes1: Any, boxes2: Any, kind: str, impl: str, paired: bool) ->
     if impl == "triton":
         from mixed_r1_kernels.box_iou import triton_kernel as implementation
     else:
-        import mixed_r1_kernels.torch_ops  # noqa: F401 (registers the ops)
+        import mixed_r1_kernels.ops  # noqa: F401 (registers the ops)
 
         implementation = torch.ops.mixed_r1
     return (implementation.paired_box_iou if paired else implementation.box_iou)(first, second, kind)

@@ -110,7 +110,7 @@ def _run_on_gpu(impl: str, rewards: Any, rewards_NK: Any, sizes: np.ndarray, *re
         for value in (rewards_NK, begins, *rest)
     ]
     if impl == "cuda":
-        import mixed_r1_kernels.torch_ops  # noqa: F401 (registers the ops)
+        import mixed_r1_kernels.ops  # noqa: F401 (registers the ops)
 
         return torch.ops.mixed_r1.group_advantages(moved[0], torch.from_numpy(sizes), *moved[2:])
     from mixed_r1_kernels.group_advantages import triton_kernel
