@@ -15,7 +15,7 @@ namespace {
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr std::size_t kNowhere = std::string_view::npos;
 
-bool has_nul(std::string_view text) { return std::memchr(text.data(), 0, text.size()) != nullptr; }
+bool has_nul(std::string_view text) { return text.find(char{0}) != std::string_view::npos; }
 
 bool is_blank(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return is_space(static_cast<unsigned char>(c)); });
