@@ -1,7 +1,7 @@
 """Group advantages of 16,384 rewards, in equal and in ragged groups, beside the formulas of TRL and verl.
 
-TRL's views need equal groups. verl names a group by a string per row, so it finds the groups first, and works on
-rewards per token: its vectorised form is here without tokens (also with integer labels, which it takes as
+TRL's views need equal groups. verl names a group by a string per row, so it finds the groups first, and works
+on rewards per token: its vectorised form is here without tokens (also with integer labels, which it takes as
 they are) and with 1024 of them, as it is called; its loop without.
 """
 
