@@ -1,7 +1,7 @@
 """``transformers serve`` on the CPU without torchvision: ``python launch_serve.py PORT``.
 
 The server's code is run as it is; only the processor it loads is one without a video part, whose image
-processor decodes with Pillow. (torchvision, which stock processors ask for, does not load beside a CPU torch.)
+processor decodes with Pillow. (torchvision, which stock processors need, does not load beside a CPU torch.)
 """
 
 from __future__ import annotations
