@@ -20,7 +20,8 @@ LAYERS = [
     {"integrations", "serve"},
     {"train"},
     {"report"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 # In one layer: rewards score what data holds; data and models know neither rewards nor each other.

@@ -86,6 +86,8 @@ class RewardConfig(Config):
         vlm_r1       VLM-R1's rule on the first predicted and the first gold box: 1 if IoU > 0.5, where an
         overlap of
                      at most one pixel counts as none
+    ``math="math_verify"`` (extra [math]) gives what the exact reader cannot read to math-verify, in processes
+    that are killed after ``math_seconds`` an answer. Golds it alone can read are masked without it.
     ``tasks`` overrides fields by task: ``{"grounding": {"box_score": "threshold"}}``.
     """
 
@@ -101,6 +103,8 @@ class RewardConfig(Config):
     chart_score: Literal["relaxed", "graded"] = "relaxed"
     chart_text: Literal["exact", "anls"] = "exact"
     chart_tolerance: float = Field(default=0.05, ge=0.0, lt=1.0)
+    math: Literal["native", "math_verify"] = "native"
+    math_seconds: float = Field(default=5.0, gt=0.0, le=600.0)
     max_bytes: int = Field(default=1 << 20, ge=1, le=1 << 30)
     max_answer_bytes: int = Field(default=4096, ge=1, le=1 << 30)
     max_items: int = Field(default=64, ge=1, le=1 << 30)

@@ -12,7 +12,7 @@ from mixed_r1.rewards.grounding import match
 from mixed_r1.rewards.open_ended import OpenEndedScorer
 from mixed_r1.rewards.reward import MixedReward
 from mixed_r1.rewards.rows import GoldBoxes
-from mixed_r1.schema import Box, Sample
+from mixed_r1.schema import TASKS, Box, Sample
 from mixed_r1_kernels import Reason, similarity_matrix
 from mixed_r1_kernels.verify import VerifyResult, verify
 
@@ -80,14 +80,14 @@ def explain(reward: MixedReward, completion: str, sample: Sample | Mapping[str, 
         reason = Reason(int(batch.reasons[0, k]))
         cells[name] = Cell(None if np.isnan(value) else value, float(batch.weights[0, k]), reason)
     total = float(batch.total[0]) if batch.mask[0] else None
-    spec = row.gold.spec
-    found = Explanation(spec.task, batch.answers[0], spec.answer, total, cells, row.error)
+    spec, task = row.gold.spec, TASKS[reward.rows.task[slots[0]]]
+    found = Explanation(task, batch.answers[0], spec.answer, total, cells, row.error)
     if row.error is not None or cells[column].reason not in (Reason.OK, Reason.DEGENERATE):
         return found
-    if spec.task == "grounding":
+    if task == "grounding":
         result = verify([completion], [row.gold], impl=reward.impl)
         return replace(found, boxes=_box_matches(result, reward.rows.gold_boxes(slots)))
-    if spec.task == "open_ended" and reward.open_ended is not None:
+    if task == "open_ended" and reward.open_ended is not None:
         return _with_tokens(found, reward.open_ended)
     return found
 

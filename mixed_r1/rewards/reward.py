@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mixed_r1.rewards.batch import RewardBatch
 from mixed_r1.rewards.config import TASK_COLUMNS, RewardConfig
 from mixed_r1.rewards.grounding import score_boxes
+from mixed_r1.rewards.math_pool import MathPool
 from mixed_r1.rewards.open_ended import OpenEndedScorer
 from mixed_r1.rewards.rows import Rows
 from mixed_r1.schema import TASKS, Sample
@@ -23,7 +24,8 @@ __all__ = ["MixedReward", "RewardFunction"]
 
 RewardFunction = Callable[[Sequence[str], Sequence[str], Sequence[Any]], Sequence[float | None]]
 Floats = NDArray[np.float64]
-GROUNDING, OPEN_ENDED = TASKS.index("grounding"), TASKS.index("open_ended")
+MATH, GROUNDING, OPEN_ENDED = map(TASKS.index, ("math", "grounding", "open_ended"))
+UNREAD = (Reason.NO_NUMBER, Reason.TOO_MANY_ITEMS, Reason.TOO_DEEP)
 
 
 class MixedReward:
@@ -74,6 +76,9 @@ class MixedReward:
         self.open_ended = OpenEndedScorer(table, tokenizer) if table is not None else None
         self.rows = Rows(base, self.names)
         self._lock = threading.RLock()
+        self._pool: MathPool | None = None
+        if any(base.for_task(task).math == "math_verify" for task in TASKS):
+            self._math_pool()  # a missing package is an error now, not at the first row
 
     def column_weights(self) -> NDArray[np.float64]:
         """The weights [K] of the columns, before overrides of tasks and rows."""
@@ -96,10 +101,15 @@ class MixedReward:
         any order give the same measures.
         """
         slots = np.unique(self.rows.slots(samples)).tolist() if samples else []
-        specs = [self.rows.prepared[slot].gold.spec for slot in slots if not self.rows.unusable[slot]]
-        references = [spec.answer for spec in specs if spec.task == "open_ended"]
+        slots = [s for s in slots if self.rows.task[s] == OPEN_ENDED and not self.rows.unusable[s]]
+        references = [self.rows.prepared[slot].gold.spec.answer for slot in slots]
         if self.open_ended is not None and references:
             self.open_ended.calibrate(references)
+
+    def _math_pool(self) -> MathPool:
+        if self._pool is None:
+            self._pool = MathPool(seconds=self.config.math_seconds)
+        return self._pool
 
     def __call__(
         self, completions: Sequence[str], samples: Sequence[Sample | Mapping[str, Any]]
@@ -122,11 +132,12 @@ class MixedReward:
         batch = _Call(self, completions, samples)
         batch.score_boxes()
         batch.score_texts(self.open_ended)
+        batch.score_math(self._math_pool)
         values, reasons = batch.table(self.names)
         weights = np.take(self.rows.weights, batch.slots, axis=0)
         task_weights = weights[np.arange(len(values)), batch.columns]
         total = _or_zero(batch.values) * task_weights
-        mask = ~batch.unusable
+        mask = batch.reasons != Reason.BAD_GOLD
         for name, function in self.functions.items():
             k = self.names.index(name)
             values[:, k], reasons[:, k] = batch.call(name, function)
@@ -180,6 +191,27 @@ class _Call:
             [row.config.open_ended for row in rows],
         )
         self.values[chosen], self.reasons[chosen] = scores.values, scores.reasons
+
+    def score_math(self, pool: Callable[[], MathPool]) -> None:
+        """math-verify on what the exact reader could not read, where the row's settings say so."""
+        unread = self.pending | np.isin(self.reasons, UNREAD)
+        for_pool = [
+            i
+            for i in np.flatnonzero(unread & (self.tasks == MATH) & ~self.unusable).tolist()
+            if self.rows.prepared[self.slots[i]].config.math == "math_verify"
+        ]
+        pairs = []
+        for i in for_pool:
+            row, (start, end) = self.rows.prepared[self.slots[i]], self.result.spans[i]
+            answer = self.completions[i][start:end]
+            if len(answer.encode()) > row.config.max_answer_bytes:
+                self.values[i], self.reasons[i] = 0.0, Reason.TOO_LONG
+            else:
+                pairs.append((i, (row.gold.spec.answer, answer)))
+        if pairs:
+            verdicts = pool().judge([pair for _, pair in pairs])
+            for (i, _), (value, reason) in zip(pairs, verdicts, strict=True):
+                self.values[i], self.reasons[i] = value, reason
 
     def table(self, names: tuple[str, ...]) -> tuple[Floats, NDArray[np.uint8]]:
         """Values and reasons [N, K]: the task in its column, the format in the last."""

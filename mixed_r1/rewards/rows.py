@@ -116,9 +116,9 @@ class Rows:
         except ValidationError as error:
             problem = "; ".join(item["msg"] for item in error.errors())
             task = row.get("task") if row.get("task") in TASKS else "open_ended"
-            settings = self.config.verify_settings()
-            gold = compile_gold(str(task), None, settings=settings)
-            return self._add(PreparedRow(self.config, gold, problem), self._weights, str(row.get("id")))
+            gold = compile_gold("open_ended", None, settings=self.config.verify_settings())
+            unusable = PreparedRow(self.config, gold, problem)
+            return self._add(unusable, self._weights, str(task), str(row.get("id")))
 
     def _slot_of_sample(self, sample: Sample) -> int:
         overrides = repr(sorted(sample.reward.items())) if sample.reward else None
@@ -140,13 +140,22 @@ class Rows:
         settings = config.verify_settings()
         gold = compile_gold(sample.task, sample.answer, options=sample.options or (), settings=settings)
         row = PreparedRow(config, gold, error or gold.error)
+        if (
+            sample.task == "math"
+            and gold.error is not None
+            and error is None
+            and config.math == "math_verify"
+        ):
+            # The scan only finds the answer; math-verify judges it.
+            found = compile_gold("open_ended", sample.answer, settings=settings)
+            row = PreparedRow(config, found, found.error)
         if sample.task != "grounding" or row.error is not None:
-            return self._add(row, weights, sample.id)
+            return self._add(row, weights, sample.task, sample.id)
         try:
             boxes, scale = in_one_frame(sample, config.box_frame)
         except ValueError as problem:
-            return self._add(row._replace(error=str(problem)), weights, sample.id)
-        slot = self._add(row, weights, sample.id)
+            return self._add(row._replace(error=str(problem)), weights, sample.task, sample.id)
+        slot = self._add(row, weights, sample.task, sample.id)
         self._scale[slot] = scale
         self._first_box[slot], self._box_count[slot] = self._num_boxes, len(boxes)
         self._mode[slot] = BOX_SCORES.index(config.box_score)
@@ -155,13 +164,13 @@ class Rows:
         self._num_boxes += len(boxes)
         return slot
 
-    def _add(self, row: PreparedRow, weights: Floats, sample_id: str) -> int:
+    def _add(self, row: PreparedRow, weights: Floats, task: str, sample_id: str) -> int:
         slot = len(self.prepared)
         if slot == len(self.task):
             self._grow(2 * slot)
         self.prepared.append(row)
-        self.task[slot] = TASKS.index(row.gold.spec.task)
-        self.column[slot] = self.names.index(COLUMN_OF[row.gold.spec.task])
+        self.task[slot] = list[str](TASKS).index(task)
+        self.column[slot] = self.names.index(COLUMN_OF[task])
         self.unusable[slot] = row.error is not None
         self.weights[slot] = weights
         if row.error is not None:

@@ -1,4 +1,4 @@
-"""What the fuzzer found worth keeping, replayed: the native implementation agrees with the reference on it."""
+"""What the fuzzer kept, replayed: the native implementation agrees with the reference on it."""
 
 from __future__ import annotations
 

@@ -27,6 +27,24 @@ from mixed_r1_kernels import Reason
         ("0.1", "0.10000000000000000000"),
         ("12345678901234567890123", "12345678901234567890123"),
         ("1e3", "1000"),
+        ("7/3", "2\\frac{1}{3}"),  # a mixed number
+        ("2\\pi/3", "2\\frac{\\pi}{3}"),  # a product
+        ("\\frac12", "\\tfrac{1}{2}"),
+        ("2\\sqrt{2}", "\\sqrt{8}"),
+        ("\\frac{\\sqrt{2}}{2}", "\\frac{1}{\\sqrt2}"),
+        ("\\sqrt{2} - 1", "\\frac{1}{1+\\sqrt{2}}"),
+        ("3", "\\sqrt[3]{27}"),
+        ("2", "8^{1/3}"),
+        ("1024", "2^{10}"),
+        ("\\pi^2", "\\pi \\cdot \\pi"),
+        ("\\pi", "\u03c0"),
+        ("90", "90^\\circ"),
+        ("5", "x = 5"),
+        ("(1, 2)", "\\left(1, 2\\right)"),
+        ("[1, \\infty)", "x \\in [1,\\infty)"),
+        ("(-\\infty,1)\\cup(2,3]", "(2,3] \\cup (-\\infty,1)"),
+        ("\\{1, 2\\}", "2, 1"),
+        ("1{,}000", "\\(1000\\)"),
     ],
 )
 def test_equal(judge: Any, gold: str, answer: str) -> None:
@@ -43,6 +61,15 @@ def test_equal(judge: Any, gold: str, answer: str) -> None:
         ("7", "7 or 8", Reason.NO_NUMBER),
         ("7", "7/0", Reason.NO_NUMBER),
         ("7", "__import__('os')", Reason.NO_NUMBER),
+        ("3\\pi", "9.42477796", Reason.NO_MATCH),  # an approximation is not equal
+        ("(1, 2)", "(2, 1)", Reason.NO_MATCH),
+        ("[1, 2)", "[1, 2]", Reason.NO_MATCH),
+        ("7", "\\sqrt{-49}", Reason.NO_NUMBER),
+        ("7", "9^{9^{9^9}}", Reason.NO_NUMBER),
+        ("7", "\\frac{1}{0}", Reason.NO_NUMBER),
+        ("7", "(" * 40 + "7" + ")" * 40, Reason.TOO_DEEP),
+        ("7", "1+" * 600 + "1", Reason.TOO_MANY_ITEMS),
+        ("7", "(1+\\sqrt2+\\sqrt3+\\sqrt5)^{64}", Reason.NO_NUMBER),  # beyond the budget of exact work
     ],
 )
 def test_not_equal(judge: Any, gold: str, answer: str, reason: Reason) -> None:

@@ -1,7 +1,8 @@
 """Ranks that fail on order, for programs that tests start.
 
 The environment variable ``FAULT`` ("kind rank phase", such as "kill 1 rollout of step 2") says what happens
-to which rank when it comes to that phase: ``raise``, ``kill`` (SIGKILL), ``stop`` (SIGSTOP), ``term`` (SIGTERM).
+to which rank when it comes to that phase: ``raise``, ``kill`` (SIGKILL), ``stop`` (SIGSTOP), ``term``
+(SIGTERM).
 """
 
 from __future__ import annotations
