@@ -20,7 +20,7 @@ from mixed_r1.train.session import progress_display
 from mixed_r1.train.trainer import train
 from mixed_r1.train.warmup import Example, in_model_frame, warm_up
 
-__all__ = ["DemoSettings", "run_demo"]
+__all__ = ["DemoSettings", "demo_config", "prepare_demo", "run_demo"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,17 @@ def run_demo(
     the test split, which shares no image with the training rows. Returns the summary of the run.
     """
     console = console or Console(stderr=True)
-    data = out / "data"
+    prepare_demo(out, settings, console=console)
+    return train(demo_config(out, settings), console=console)
+
+
+def prepare_demo(out: Path, settings: DemoSettings, *, console: Console) -> None:
+    """``out/data`` and ``out/model``: what GRPO starts from."""
     with progress_display(console) as progress:
         bar = progress.add_task(
             "embedded data", total=1, note="digits, photos, tables that ship in PyPI packages"
         )
-        paths = build_mini(data, seed=settings.seed, size=settings.rows)
+        paths = build_mini(out / "data", seed=settings.seed, size=settings.rows)
         progress.advance(bar)
         samples = load_samples(paths["train"])
         adapter = tiny_adapter(settings.family, corpus=corpus(samples), seed=settings.seed)
@@ -62,10 +67,14 @@ def run_demo(
             on_step=lambda step, loss: progress.update(bar, completed=step, note=f"loss {loss:.3f}"),
         )
     adapter.save(str(out / "model"))
-    config = TrainConfig(
+
+
+def demo_config(out: Path, settings: DemoSettings) -> TrainConfig:
+    """The GRPO settings of the demo, for what ``prepare_demo`` wrote to ``out``."""
+    return TrainConfig(
         model=out / "model",
-        data=paths["train"],
-        validation=paths["test"],
+        data=out / "data" / "train.jsonl",
+        validation=out / "data" / "test.jsonl",
         out=out / "run",
         seed=settings.seed,
         freeze=(),
@@ -76,7 +85,6 @@ def run_demo(
         lr=4e-4,
         eval_samples=750,
     )
-    return train(config, console=console)
 
 
 def _examples(rows: Sequence[Sample], settings: DemoSettings) -> list[Example]:
