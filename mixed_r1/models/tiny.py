@@ -61,6 +61,7 @@ def tiny_adapter(
     patch_size: int = 8,
     image_size: int = 48,
     max_tiles: int = 1,
+    text_model: str = "qwen2",
     tied: bool = True,
     dtype: torch.dtype = torch.float32,
     system_prompt: str | None = None,
@@ -69,7 +70,8 @@ def tiny_adapter(
 
     The defaults have about 0.4 M parameters and (image_size / patch_size / 2)^2 = 9 tokens for a square
     image. Qwen images keep their aspect ratio at about ``image_size``^2 pixels; InternVL images are cut into
-    up to ``max_tiles`` tiles of ``image_size``^2 (and a thumbnail). ``tied`` makes the LM head the input
+    up to ``max_tiles`` tiles of ``image_size``^2 (and a thumbnail). ``text_model`` is InternVL's language
+    model: ``qwen2`` as in InternVL 2.5 and 3, ``qwen3`` as in 3.5. ``tied`` makes the LM head the input
     embeddings. The same arguments and ``seed`` give the same weights; the global generator is not touched.
 
     Raises:
@@ -84,6 +86,8 @@ def tiny_adapter(
     tokenizer = train_tokenizer(family, corpus, vocab_size=vocab_size)
     text = _text_config(tokenizer, hidden=text_hidden, layers=text_layers, heads=text_heads, tied=tied)
     vision = {"hidden": vision_hidden, "layers": vision_layers, "heads": vision_heads}
+    if family == "internvl":
+        text["model_type"] = text_model
     build = _internvl_config if family == "internvl" else _qwen_config
     config = build(family, tokenizer, text, vision, patch_size=patch_size, image_size=image_size)
     with torch.random.fork_rng(devices=[]):
@@ -214,7 +218,7 @@ def _internvl_config(
     del text["rope_parameters"]["mrope_section"]
     return AutoConfig.for_model(
         family,
-        text_config={"model_type": "qwen2", **text},
+        text_config=text,
         vision_config={
             "hidden_size": vision["hidden"],
             "num_hidden_layers": vision["layers"],

@@ -11,8 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from transformers import InternVLProcessor, Qwen2_5_VLProcessor, Qwen2VLProcessor, Qwen3VLProcessor
+from transformers import (
+    AutoModelForImageTextToText,
+    InternVLProcessor,
+    Qwen2_5_VLProcessor,
+    Qwen2VLProcessor,
+    Qwen3VLProcessor,
+)
 
 from mixed_r1.models import VisionLanguageAdapter, tiny_adapter
 from mixed_r1.schema import Sample
@@ -57,9 +64,19 @@ def corpus() -> tuple[str, ...]:
     return CORPUS
 
 
-@pytest.fixture(scope="session", params=tuple(STOCK_PROCESSORS))
+@pytest.fixture(scope="session", params=(*STOCK_PROCESSORS, "internvl-qwen3"))
 def adapter(request: pytest.FixtureRequest) -> VisionLanguageAdapter:
-    return tiny_adapter(request.param, corpus=CORPUS, seed=0, max_tiles=4)
+    """``internvl-qwen3`` is the layout of InternVL3.5, whose language model is a Qwen3."""
+    family, _, text_model = request.param.partition("-")
+    return tiny_adapter(family, corpus=CORPUS, seed=0, max_tiles=4, text_model=text_model or "qwen2")
+
+
+@pytest.fixture(scope="session")
+def stock_model(adapter: VisionLanguageAdapter, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The class of transformers, as ``from_pretrained`` loads it: nothing of ours in it."""
+    path = tmp_path_factory.mktemp("stock")
+    adapter.save(path)
+    return AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
 
 
 @pytest.fixture(scope="session")

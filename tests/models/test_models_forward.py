@@ -11,10 +11,6 @@ from transformers import DynamicCache
 from mixed_r1.models import tiny_adapter
 
 
-def stock_logits(adapter, inputs) -> Tensor:
-    return adapter.model(**inputs).logits
-
-
 def with_completions(adapter, inputs, completions) -> dict[str, Tensor]:
     """Repeat a stock single-prompt batch for each completion and append it, right-padded."""
     rows, longest = len(completions), max(len(c) for c in completions)
@@ -71,7 +67,7 @@ def packed_logprobs(adapter, prompt, completions) -> Tensor:
     )
 
 
-def test_logits_equal_the_stock_model(adapter, mixed_samples, stock_inputs):
+def test_logits_equal_the_stock_model(adapter, stock_model, mixed_samples, stock_inputs):
     for sample in mixed_samples:
         prompt = adapter.encode(sample)
         hidden = adapter.hidden_states(
@@ -80,11 +76,11 @@ def test_logits_equal_the_stock_model(adapter, mixed_samples, stock_inputs):
             attention_mask=None,
             image_features=adapter.image_features([prompt]),
         )
-        expected = stock_logits(adapter, stock_inputs(adapter, sample))
+        expected = stock_model(**stock_inputs(adapter, sample)).logits
         torch.testing.assert_close(hidden @ adapter.output_weight.T, expected, atol=1e-5, rtol=0)
 
 
-def test_a_mixed_batch_equals_the_stock_model(adapter, mixed_samples, stock_inputs):
+def test_a_mixed_batch_equals_the_stock_model(adapter, stock_model, mixed_samples, stock_inputs):
     prompts = [adapter.encode(sample) for sample in mixed_samples]
     stock = stock_inputs(adapter, *mixed_samples)
     length = max(len(prompt) for prompt in prompts)
@@ -101,27 +97,29 @@ def test_a_mixed_batch_equals_the_stock_model(adapter, mixed_samples, stock_inpu
         image_features=adapter.image_features(prompts),
     )
     logits = hidden @ adapter.output_weight.T
-    torch.testing.assert_close(logits[real], stock_logits(adapter, stock)[real], atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits[real], stock_model(**stock).logits[real], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["text", "one image", "three images"])
-def test_a_packed_group_equals_padded_rows_of_the_stock_model(adapter, mixed_samples, stock_inputs, which):
+def test_a_packed_group_equals_padded_rows_of_the_stock_model(
+    adapter, stock_model, mixed_samples, stock_inputs, which
+):
     sample = mixed_samples[which]
     prompt, completions = adapter.encode(sample), draw_completions(adapter, 5, 1, 8)
     stock = with_completions(adapter, stock_inputs(adapter, sample), completions)
     weights = torch.linspace(-1, 2, sum(len(c) for c in completions))
-    parameters = dict(adapter.model.named_parameters())
 
-    def gradients(logprobs):
+    def gradients(model, logprobs):
+        parameters = dict(model.named_parameters())
         found = torch.autograd.grad((logprobs * weights).sum(), list(parameters.values()), allow_unused=True)
         return dict(zip(parameters, found, strict=True))
 
     expected = completion_logprobs(
-        stock_logits(adapter, stock), completions, [len(prompt) - 1] * len(completions)
+        stock_model(**stock).logits, completions, [len(prompt) - 1] * len(completions)
     )
     logprobs = packed_logprobs(adapter, prompt, completions)
     torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
-    expected_gradients, packed_gradients = gradients(expected), gradients(logprobs)
+    expected_gradients, packed_gradients = gradients(stock_model, expected), gradients(adapter.model, logprobs)
     assert sum(gradient is not None for gradient in packed_gradients.values()) > 20
     for name, gradient in packed_gradients.items():
         assert (gradient is None) == (expected_gradients[name] is None), name
