@@ -2,7 +2,8 @@
 
 A checkpoint is written to a temporary directory, every file is synced, a manifest of SHA-256 sums is added,
 the directory is renamed into place, and only then does the ``latest`` link move. A reader verifies the
-manifest before it parses anything, and falls back to the previous checkpoint where it does not hold.
+manifest before it parses anything else, and falls back to the previous checkpoint where it does not hold.
+While one is written the two before it stay: a disk must have room for three.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mixed_r1.train.ranks import Ranks
 
-__all__ = ["CheckpointError", "find_checkpoint", "save_checkpoint", "verify_checkpoint"]
+__all__ = ["CheckpointError", "find_checkpoint", "put_in_place", "save_checkpoint", "verify_checkpoint"]
 
 MANIFEST = "manifest.json"
 LATEST = "latest"
@@ -28,18 +30,28 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used; the message names the file and what is wrong with it."""
 
 
+def put_in_place(temporary: Path, final: Path) -> None:
+    """Rename ``temporary``, whose content is complete, to ``final``: it is there whole or not at all, also
+    after a loss of power. An older file ``final`` is replaced; a directory must not be there."""
+    _sync(temporary)
+    os.replace(temporary, final)
+    _sync(final.parent)
+
+
 def save_checkpoint(
     root: Path, step: int, write: Callable[[Path], None], *, keep: int = 2, ranks: Ranks | None = None
 ) -> Path:
     """Write a checkpoint by ``write(directory)`` and make it the latest; the newest ``keep`` stay.
 
     Every one of ``ranks`` writes its own files into the same directory; the first makes it a checkpoint.
+    Those of later steps go: a run that was resumed from before them has left them behind.
     """
     ranks = ranks or Ranks()
     final = root / f"step-{step:06d}"
     temporary = root / f".writing-{step:06d}"
     if ranks.first:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for stale in root.glob(".writing-*"):  # of a save that was interrupted
+            shutil.rmtree(stale)
         temporary.mkdir(parents=True)
     ranks.gather("made")
     write(temporary)
@@ -52,43 +64,52 @@ def save_checkpoint(
 def _publish(root: Path, temporary: Path, final: Path, step: int, keep: int) -> None:
     """Manifest, sync, rename, ``latest``, in this order; then what is not needed any more goes."""
     files = sorted(path for path in temporary.rglob("*") if path.is_file())
-    with ThreadPoolExecutor() as pool:
-        names = [str(path.relative_to(temporary)) for path in files]
-        sums = dict(zip(names, pool.map(_sha256, files), strict=True))
-    (temporary / MANIFEST).write_text(json.dumps({"step": step, "sha256": sums}, indent=1))
-    for path in [*files, temporary / MANIFEST]:
+    sums = dict(zip((str(path.relative_to(temporary)) for path in files), _sums(files), strict=True))
+    (temporary / MANIFEST).write_bytes(_manifest(step, sums))
+    for path in temporary.rglob("*"):
         _sync(path)
-    for directory in [path for path in temporary.rglob("*") if path.is_dir()] + [temporary]:
-        _sync(directory)
-    if final.exists():  # a run that was resumed from before this step
-        shutil.rmtree(final)
-    temporary.rename(final)
-    _sync(root)
-    _point_latest(root, final)
-    for stale in root.glob(".writing-*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    for old in _steps(root)[keep:]:
-        shutil.rmtree(old)
+    replaced = final.with_name(f"{final.name}.replaced")
+    if final.exists():  # it serves until the new one stands
+        shutil.rmtree(replaced, ignore_errors=True)
+        final.rename(replaced)
+    put_in_place(temporary, final)
+    _sync(root.parent)
+    link = root / f".{LATEST}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(final.name)
+    put_in_place(link, root / LATEST)
+    shutil.rmtree(replaced, ignore_errors=True)
+    steps = _steps(root)
+    place = steps.index(final.resolve())
+    for stale in steps[:place] + steps[place + keep :]:
+        shutil.rmtree(stale)
 
 
 def verify_checkpoint(directory: Path) -> None:
     """Raise CheckpointError unless the files of ``directory`` are exactly those of its manifest, bit for
     bit."""
+    path = directory / MANIFEST
     try:
-        sums = json.loads((directory / MANIFEST).read_text())["sha256"]
-        expected = {str(name): str(digest) for name, digest in sums.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{directory / MANIFEST} must be a readable manifest, got {error}") from None
-    present = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()} - {
-        MANIFEST
-    }
+        data = path.read_bytes()
+        content = json.loads(data.decode())
+        expected = dict(content["sha256"])
+        sound = data == _manifest(content["step"], expected)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} must be a readable manifest, got {error}") from None
+    if not sound:
+        raise CheckpointError(f"{path} must be as it was written, got another text")
+    present = {str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()} - {MANIFEST}
     if present != set(expected):
         missing, added = sorted(set(expected) - present), sorted(present - set(expected))
         raise CheckpointError(
             f"{directory} must hold the files of its manifest, got {missing} missing, {added} added"
         )
-    for name, digest in expected.items():
-        if _sha256(directory / name) != digest:
+    try:
+        sums = _sums([directory / name for name in expected])
+    except OSError as error:
+        raise CheckpointError(f"{directory} must be readable, got {error}") from None
+    for (name, digest), seen in zip(expected.items(), sums, strict=True):
+        if digest != seen:
             raise CheckpointError(
                 f"{directory / name} must have the SHA-256 sum of its manifest, got another"
             )
@@ -120,16 +141,24 @@ def find_checkpoint(root: Path) -> Path | None:
 
 
 def _steps(root: Path) -> list[Path]:
-    """Checkpoint directories, newest first."""
-    return sorted((path.resolve() for path in root.glob("step-*") if path.is_dir()), reverse=True)
+    """Checkpoint directories, newest first; one that is being replaced comes after the one that does."""
+    found = {}
+    for path in root.glob("step-*"):
+        if (name := re.fullmatch(r"step-(\d+)(\.replaced)?", path.name)) and path.is_dir():
+            found[int(name[1]), name[2] is None] = path.resolve()
+    return [found[key] for key in sorted(found, reverse=True)]
 
 
-def _point_latest(root: Path, final: Path) -> None:
-    link = root / f".{LATEST}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(final.name)
-    os.replace(link, root / LATEST)
-    _sync(root)
+def _manifest(step: int, sums: Mapping[str, str]) -> bytes:
+    """The text of a manifest, which ends with the sum of its own content."""
+    content = {"step": step, "sha256": sums}
+    own = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return json.dumps({**content, "content": own}, indent=1).encode()
+
+
+def _sums(files: list[Path]) -> list[str]:
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_sha256, files))
 
 
 def _sha256(path: Path) -> str:

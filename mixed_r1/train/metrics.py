@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from mixed_r1.rewards import RewardBatch
 from mixed_r1.schema import Sample
+from mixed_r1.train.checkpoint import put_in_place
 from mixed_r1.train.rollout import Group
 from mixed_r1_kernels.reason import Reason
 
@@ -41,9 +42,12 @@ class JsonLines:
             self._stream.write((json.dumps(_finite(record), allow_nan=False) + "\n").encode())
             self._stream.flush()
 
-    @property
-    def offset(self) -> int:
-        return 0 if self._stream is None else os.fstat(self._stream.fileno()).st_size
+    def sync(self) -> int:
+        """The offset to resume from, once all before it is on disk."""
+        if self._stream is None:
+            return 0
+        os.fsync(self._stream.fileno())
+        return os.fstat(self._stream.fileno()).st_size
 
 
 def _finite(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,7 +134,7 @@ def write_completions(path: Path, groups: Sequence[Sequence[Mapping[str, Any]]])
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}")
     pq.write_table(table, temporary)
-    temporary.replace(path)
+    put_in_place(temporary, path)
 
 
 def _sample_json(sample: Sample) -> str:

@@ -28,7 +28,6 @@ from torch.distributed.rendezvous import rendezvous
 __all__ = ["Ranks"]
 
 POLL = 0.5  # seconds between two looks at the others
-GONE = "rank 0 or the launcher has gone"
 
 
 class Ranks:
@@ -43,6 +42,8 @@ class Ranks:
         self.rank, self.world_size = (int(os.environ.get(k, v)) for k, v in (("RANK", 0), ("WORLD_SIZE", 1)))
         self.timeout = timeout
         self.phase = "start"  # what the loop is at, named when it fails
+        # What this rank saw of each other it watches: its last beat, since when, and what it was at.
+        self._seen: dict[int, tuple[int, float, str]] = {}
         self._done = threading.Event()
         self._store: Any = None
         if torch.cuda.is_available():
@@ -52,6 +53,7 @@ class Ranks:
         store: Any = (
             next(rendezvous("env://"))[0] if self.world_size > 1 else torch._C._distributed_c10d.HashStore()
         )
+        store.set(f"phase/{self.rank}", self.phase)
         if not dist.is_initialized():
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
@@ -72,7 +74,10 @@ class Ranks:
 
     def at(self, what: str, step: int, rows: Iterable[str] = ()) -> None:
         """Note what the loop is at, to be named should it fail."""
-        self.phase = f"{what} of step {step}" + "".join(f", row {row}" for row in rows)
+        phase = f"{what} of step {step}" + "".join(f", row {row}" for row in rows)
+        if self._store is not None:  # a rank that is killed cannot say it any more
+            self._store.set(f"phase/{self.rank}", phase)
+        self.phase = phase
 
     def gather(self, value: Any) -> list[Any]:
         """``value`` (JSON) of every rank, in the order of ranks. Every rank must call it."""
@@ -135,42 +140,52 @@ class Ranks:
                 # A broken connection is a consequence: let the rank that is the cause be named.
                 beats = self._beats()
                 time.sleep(2 * POLL + 1)
-                silent = [str(r) for r, (a, b) in enumerate(zip(beats, self._beats(), strict=True)) if a == b]
-                message += f" (no sign of life from rank {', '.join(silent)})" if silent else ""
+                silent = [r for r, (a, b) in enumerate(zip(beats, self._beats(), strict=True)) if a == b]
+                last = ", ".join(f"rank {r}, last at {_phase(self._store, r)}" for r in silent)
+                message += f" (no sign of life from {last})" if silent else ""
             self._done.set()
             print(message, file=sys.stderr, flush=True)
             self._store.compare_set("failure", "", message)
             time.sleep(2 * POLL)  # the store may go with this process: let the others read it first
         except RuntimeError:
-            print(f"{message} ({GONE})", file=sys.stderr, flush=True)
+            print(f"{message} ({self._gone()})", file=sys.stderr, flush=True)
 
     def _beats(self) -> list[int]:
         return [self._store.add(f"beat/{rank}", 0) for rank in range(self.world_size)]
 
     def _watch(self, store: Any) -> None:
         """Leave at once when there is a reason to, whatever the loop is in."""
-        seen = dict.fromkeys(range(1, self.world_size) if self.first else (0,), (0, time.monotonic()))
+        watched = range(1, self.world_size) if self.first else (0,)
+        self._seen.update(dict.fromkeys(watched, (0, time.monotonic(), "start")))
         looking = ThreadPoolExecutor(1)
         reason = None
         while reason is None and not self._done.wait(POLL):
             try:
-                reason = looking.submit(self._look, store, seen).result(self.timeout)
+                reason = looking.submit(self._look, store).result(self.timeout)
             except TimeoutError:
-                reason = f"rank 0 or the launcher has not answered for {self.timeout:g} s"
+                reason = self._gone(f"has not answered for {self.timeout:g} s")
             except RuntimeError:
-                reason = GONE
+                reason = self._gone()
         if reason is not None and not self._done.is_set():
             print(f"rank {self.rank} stops: {reason}", file=sys.stderr, flush=True)
             os._exit(1)
 
-    def _look(self, store: Any, seen: dict[int, tuple[int, float]]) -> str | None:
+    def _gone(self, how: str = "has gone") -> str:
+        last = f", last at {self._seen[0][2]}" if 0 in self._seen else ""
+        return f"rank 0{last}, or the launcher {how}"
+
+    def _look(self, store: Any) -> str | None:
         """Why to stop, if there is a reason. Rank 0 watches all ranks, the others watch rank 0: what one sees
         reaches all through the store."""
         store.add(f"beat/{self.rank}", 1)
-        for rank, (beat, since) in seen.items():
-            now = store.add(f"beat/{rank}", 0)
-            if now != beat:
-                seen[rank] = (now, time.monotonic())
-            elif time.monotonic() - since > self.timeout:
-                store.compare_set("failure", "", f"rank {rank} gave no sign of life for {self.timeout:g} s")
+        for rank, (beat, since, _) in self._seen.items():
+            now, phase = store.add(f"beat/{rank}", 0), _phase(store, rank)
+            self._seen[rank] = (now, since if now == beat else time.monotonic(), phase)
+            if now == beat and time.monotonic() - since > self.timeout:
+                silence = f"rank {rank} gave no sign of life for {self.timeout:g} s, last at {phase}"
+                store.compare_set("failure", "", silence)
         return store.get("failure").decode() if store.check(["failure"]) else None
+
+
+def _phase(store: Any, rank: int) -> str:
+    return store.get(f"phase/{rank}").decode()

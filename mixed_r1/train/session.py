@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from rich.progress import (
 )
 
 from mixed_r1.config import ConfigError
-from mixed_r1.train.checkpoint import find_checkpoint
+from mixed_r1.train.checkpoint import find_checkpoint, put_in_place
 from mixed_r1.train.config import TrainConfig
 
 __all__ = ["Clock", "on_sigterm", "open_run", "progress_display"]
@@ -54,7 +55,8 @@ def open_run(config: TrainConfig, resume: bool) -> Path | None:
     saved = config.out / "config.yaml"
     if not saved.exists():
         config.out.mkdir(parents=True, exist_ok=True)
-        config.save(saved)
+        config.save(config.out / ".config.yaml")
+        put_in_place(config.out / ".config.yaml", saved)
         return None
     if not resume:
         raise ConfigError(f"out must be a new directory (or resume it), got {config.out}, which holds a run")
@@ -68,7 +70,10 @@ def open_run(config: TrainConfig, resume: bool) -> Path | None:
 
 @contextmanager
 def on_sigterm(action: Callable[[], None]) -> Iterator[None]:
-    """Inside, SIGTERM calls ``action`` instead of ending the process."""
+    """Inside, SIGTERM calls ``action`` instead of ending the process. Only the main thread can have that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(signum: int, frame: FrameType | None) -> None:
         action()

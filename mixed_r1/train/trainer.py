@@ -28,7 +28,7 @@ from mixed_r1.data import load_samples
 from mixed_r1.data.mixture import MixtureSampler
 from mixed_r1.models import ModelAdapter, load_adapter
 from mixed_r1.rewards import MixedReward
-from mixed_r1.train.checkpoint import save_checkpoint
+from mixed_r1.train.checkpoint import put_in_place, save_checkpoint
 from mixed_r1.train.collect import Collector, open_rollouts
 from mixed_r1.train.config import TrainConfig
 from mixed_r1.train.engine import open_engine
@@ -56,7 +56,8 @@ def train(config: TrainConfig, *, resume: bool = False, console: Console | None 
 
     Writes config.yaml, metrics.jsonl, evaluation.jsonl, completions/ and checkpoints/ under ``config.out``.
     With ``resume`` it goes on from the newest whole checkpoint there (or starts, where there is none).
-    SIGTERM writes one checkpoint after the step under way and exits with code 143. Started by ``torchrun`` or
+    SIGTERM writes one checkpoint after the step under way and exits with code 143 (one that comes in the
+    evaluation after the last step changes nothing: the run is about to end). Started by ``torchrun`` or
     ``deepspeed``, the processes share the rows of a step, and the first of them writes the files.
 
     Raises:
@@ -133,6 +134,7 @@ class Trainer:
         self.engine = open_engine(config, self.adapter, ranks)
         self.update = PolicyUpdate(config, self.adapter, self.engine, ranks, reference)
         self.step = 0
+        self.evaluated = -1  # the last step whose policy was evaluated
         self.before: dict[str, Evaluation] = {}
         offsets: dict[str, int] = {}
         if checkpoint is not None:
@@ -143,7 +145,7 @@ class Trainer:
             for name in ("metrics", "evaluation")
         )
         self.trackers = open_trackers(config, step=self.step) if ranks.first else []
-        self.stopping = False
+        self.told_to_stop = False  # this rank, which must not act on it alone
 
     def run(self) -> dict[str, Any]:
         try:
@@ -157,30 +159,37 @@ class Trainer:
         config = self.config
         quiet = not self.ranks.first
         with progress_display(self.console, disable=quiet) as progress, on_sigterm(self.stop):
-            if self.step == 0 and self.validation:
+            if self.validation and self.evaluated < 0:
                 self.before = self._evaluate(progress, "before")
                 self._write_json("before.json", {mode: result.rows for mode, result in self.before.items()})
             bar = progress.add_task("train", total=config.steps, completed=self.step, note="")
-            while self.step < config.steps and not self.stopping:
+            stopping = self._stopping()
+            if stopping:
+                self._save()
+            while self.step < config.steps and not stopping:
+                # After the checkpoint of that step, so a run resumed from there does it too.
+                if self.validation and self.evaluated < self.step and _due(self.step, config.eval_every):
+                    self._evaluate(progress, f"step {self.step}")
                 record = self._step_or_save()
                 self.metrics.write(record)
                 for tracker in self.trackers:
                     tracker.log(record)
                 progress.update(bar, completed=self.step, note=_note(record))
-                last = self.step == config.steps
-                self.stopping = any(self.ranks.gather(self.stopping))
-                if last or self.stopping or _due(self.step, config.checkpoint_every):
+                stopping = self._stopping()
+                if stopping or self.step == config.steps or _due(self.step, config.checkpoint_every):
                     self._save()
-                if self.validation and not last and _due(self.step, config.eval_every):
-                    self._evaluate(progress, f"step {self.step}")
-            if self.stopping:
+            if stopping:
                 raise SystemExit(143)
             after = self._evaluate(progress, "after") if self.validation else {}
         return self._summary(after)
 
     def stop(self) -> None:
         """Finish the step under way, write a checkpoint and leave."""
-        self.stopping = True
+        self.told_to_stop = True
+
+    def _stopping(self) -> bool:
+        """Whether any rank was told to stop: they all leave after the same step."""
+        return any(self.ranks.gather(self.told_to_stop))
 
     def _step_or_save(self) -> dict[str, Any]:
         """A step. Where no rollout can be had, a checkpoint of what was before it: nothing is lost."""
@@ -281,6 +290,7 @@ class Trainer:
             for record in result.records():
                 self.evaluations.write({"step": self.step, "split": "validation", **record})
             results[result.mode] = result
+        self.evaluated = self.step
         return results
 
     def _summary(self, after: dict[str, Evaluation]) -> dict[str, Any]:
@@ -298,7 +308,7 @@ class Trainer:
         if self.ranks.first:
             temporary = self.config.out / f".{name}"
             temporary.write_text(json.dumps(content, indent=1))
-            temporary.replace(self.config.out / name)
+            put_in_place(temporary, self.config.out / name)
 
     def _set_trainable(self, checkpoint: Path | None) -> None:
         model = self.adapter.model
@@ -336,9 +346,10 @@ class Trainer:
             save_file(_random_states(), directory / f"rng-{rank:05d}.safetensors")
             state = {
                 "step": self.step,
+                "evaluated": self.evaluated,
                 "mixture": self.mixture.state_dict(),
                 "task_ema": self.scorer.task_ema.state_dict(),
-                "offsets": {"metrics": self.metrics.offset, "evaluation": self.evaluations.offset},
+                "offsets": {"metrics": self.metrics.sync(), "evaluation": self.evaluations.sync()},
             }
             if self.ranks.first:
                 (directory / "trainer.json").write_text(json.dumps(state))
@@ -347,7 +358,7 @@ class Trainer:
 
     def _load_state(self, checkpoint: Path) -> dict[str, int]:
         state = json.loads((checkpoint / "trainer.json").read_text())
-        self.step = state["step"]
+        self.step, self.evaluated = state["step"], state["evaluated"]
         self.mixture.load_state_dict(state["mixture"])
         self.scorer.task_ema.load_state_dict(state["task_ema"])
         self.engine.load(checkpoint)
