@@ -119,7 +119,10 @@ def test_a_packed_group_equals_padded_rows_of_the_stock_model(
     )
     logprobs = packed_logprobs(adapter, prompt, completions)
     torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
-    expected_gradients, packed_gradients = gradients(stock_model, expected), gradients(adapter.model, logprobs)
+    expected_gradients, packed_gradients = (
+        gradients(stock_model, expected),
+        gradients(adapter.model, logprobs),
+    )
     assert sum(gradient is not None for gradient in packed_gradients.values()) > 20
     for name, gradient in packed_gradients.items():
         assert (gradient is None) == (expected_gradients[name] is None), name
