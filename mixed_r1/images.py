@@ -13,6 +13,11 @@ __all__ = ["MAX_PIXELS", "ImageError", "open_image"]
 
 MAX_PIXELS = 64 * 1024 * 1024
 MAX_ASPECT_RATIO = 200
+# Above SMALL_PIXELS a file must hold a byte for every MAX_EXPANSION pixels: flat charts have more, photographs 50 times.
+SMALL_PIXELS = 8 * 1024 * 1024
+MAX_EXPANSION = 250
+# Pillow's other decoders are rarely fuzzed, and the one for EPS runs Ghostscript on what it is given.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 
 
 class ImageError(ValueError):
@@ -23,11 +28,12 @@ def open_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode ``source`` (path, encoded bytes or PIL image) to an RGB PIL image.
 
     The size is read from the header and checked before decoding, so a decompression bomb costs no memory.
-    EXIF rotation is not applied: boxes refer to the stored pixels.
+    Formats are those of ``FORMATS``. EXIF rotation is not applied: boxes refer to the stored pixels.
 
     Raises:
-        ImageError: unreadable or truncated data, more than ``max_pixels`` pixels, or a side more than
-            200 times the other (vision towers resize by aspect ratio and reject these).
+        ImageError: unreadable or truncated data, another format, more than ``max_pixels`` pixels, more than
+            8 Mi pixels out of fewer than one byte per 250 of them, or a side more than 200 times the
+            other (vision towers resize by aspect ratio and reject these).
     """
     if isinstance(source, Image.Image):
         return source if source.mode == "RGB" else source.convert("RGB")
@@ -40,9 +46,10 @@ def open_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise ImageError(f"image must be a path, bytes or a PIL image, got {type(source).__name__}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(stream) as image:
+            warnings.simplefilter("ignore")  # of sizes and metadata: what matters is an error here
+            with Image.open(stream, formats=FORMATS) as image:
                 _check_size(image.size, max_pixels)
+                _check_expansion(image.size, stream)
                 return image.convert("RGB")
     except ImageError as error:
         raise ImageError(f"image {name}: {error}") from None
@@ -56,3 +63,15 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise ImageError(f"must have 1 to {max_pixels} pixels, got {width} x {height}")
     if max(size) > MAX_ASPECT_RATIO * min(size):
         raise ImageError(f"must have an aspect ratio of at most {MAX_ASPECT_RATIO}, got {width} x {height}")
+
+
+def _check_expansion(size: tuple[int, int], stream: Any) -> None:
+    pixels = size[0] * size[1]
+    if pixels <= SMALL_PIXELS:
+        return
+    num_bytes = stream.getbuffer().nbytes if isinstance(stream, io.BytesIO) else os.stat(stream).st_size
+    if pixels > MAX_EXPANSION * num_bytes:
+        raise ImageError(
+            f"must have at most {MAX_EXPANSION} pixels a byte above {SMALL_PIXELS} pixels, "
+            f"got {size[0]} x {size[1]} in {num_bytes} bytes"
+        )
