@@ -55,7 +55,7 @@ class TrainConfig(Config):
     # Rollouts: by our sampler, a server over HTTP, or vLLM in this process
     rollout: Literal["hf", "server", "vllm"] = "hf"
     server_urls: tuple[str, ...] = ()  # of one kind of server, e.g. http://127.0.0.1:8000
-    server_kind: Literal["transformers", "vllm", "vllm_lora", "sglang"] = "vllm"
+    server_kind: Literal["transformers", "transformers_lora", "vllm", "vllm_lora", "sglang"] = "vllm"
     server_model: str | None = None  # the name it serves the model under; default: ``model``
     server_concurrency: int = Field(64, ge=1)  # requests under way at a time
     server_timeout: float = Field(600.0, gt=0)  # seconds a request may take
@@ -121,8 +121,8 @@ class TrainConfig(Config):
             )
         if self.rollout == "server" and not self.server_urls:
             raise ValueError("server_urls must name at least one server where rollout is 'server', got none")
-        if self.server_kind == "vllm_lora" and not self.lora_rank:
-            raise ValueError("lora_rank must be at least 1 where server_kind is 'vllm_lora', got 0")
+        if self.server_kind.endswith("_lora") and not self.lora_rank:
+            raise ValueError(f"lora_rank must be at least 1 where server_kind is {self.server_kind!r}, got 0")
         return self
 
     def sampling(self) -> SamplingParams:

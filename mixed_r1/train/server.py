@@ -5,14 +5,15 @@ group by their prefix cache. When a request has used up its attempts, RolloutErr
 
 What differs between servers:
 
-==============  ===============================================  ==========================
-``server_kind``  how it takes new weights                         tokens and log-probs
-==============  ===============================================  ==========================
-transformers    a request's ``model`` is a checkpoint directory   text only
-sglang          POST /update_weights_from_disk                    text only
-vllm            POST /collective_rpc reload_weights (dev mode)    token ids, log-probs
-vllm_lora       POST /v1/load_lora_adapter                        token ids, log-probs
-==============  ===============================================  ==========================
+=================  ===============================================  ====================
+``server_kind``    how it takes new weights                         tokens and log-probs
+=================  ===============================================  ====================
+transformers       a request's ``model`` is a checkpoint directory  text only
+transformers_lora  the same: adapter, and links to its base model   text only
+sglang             POST /update_weights_from_disk                   text only
+vllm               POST /collective_rpc reload_weights (dev mode)   token ids, log-probs
+vllm_lora          POST /v1/load_lora_adapter                       token ids, log-probs
+=================  ===============================================  ====================
 
 Text alone is tokenized again, which gives the canonical tokens of that text, not always the sampled ones, and
 its sampling log-probs are unknown: the importance weight is 1. Directories are handed over by path, so server
@@ -67,7 +68,7 @@ class ServerRollouts:
             return
         model, problem = "", None
         if self.ranks.first:
-            lora = self.config.server_kind == "vllm_lora"
+            lora = self.config.server_kind.endswith("_lora")
             try:
                 model = self._announce(save_version(self.config.out, version, save, adapter_only=lora))
             except ServerError as error:
@@ -81,7 +82,9 @@ class ServerRollouts:
         """Tell every server of the weights in ``directory``; returns the name to ask for them by."""
         kind, path, model = self.config.server_kind, str(directory), self.model
         messages: list[tuple[str, dict[str, Any]]] = []
-        if kind == "transformers":
+        if kind.startswith("transformers"):
+            if kind == "transformers_lora":
+                _add_base(directory, self.config.model)
             _for_transformers_serve(directory, self.config.sampling())
             messages = [("/reset", {})]  # or it would keep every version in memory
             model = path
@@ -147,7 +150,7 @@ class ServerRollouts:
             "top_p": params.top_p,
             "logit_bias": {str(token): -100.0 for token in self.adapter.banned_tokens},
         }
-        if self.config.server_kind != "transformers":
+        if not self.config.server_kind.startswith("transformers"):
             # All that a checkpoint's generation_config.json would otherwise decide.
             body |= {"top_k": params.top_k or -1, "min_p": params.min_p, "repetition_penalty": 1.0}
         if self.config.server_kind.startswith("vllm"):
@@ -240,6 +243,15 @@ def _data_uri(source: Any) -> str:
     stream = io.BytesIO()
     open_image(source).save(stream, "PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _add_base(directory: Path, base: Path) -> None:
+    """Make an adapter's folder a whole checkpoint: links to the base model's weights, copies of the rest."""
+    for path in base.resolve().iterdir():
+        if path.suffix == ".safetensors":
+            (directory / path.name).symlink_to(path)
+        elif path.is_file():
+            shutil.copyfile(path, directory / path.name)
 
 
 def _for_transformers_serve(directory: Path, params: SamplingParams) -> None:

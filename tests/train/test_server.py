@@ -19,6 +19,7 @@ from mixed_r1.config import ConfigError
 from mixed_r1.http_client import HttpClient, ServerError
 from mixed_r1.models import load_adapter, tiny_adapter
 from mixed_r1.train import TrainConfig, train
+from mixed_r1.train.lora import add_lora
 from mixed_r1.train.packing import PackItem, pack_groups
 from mixed_r1.train.policy import completion_logprobs
 from mixed_r1.train.ranks import Ranks
@@ -63,6 +64,27 @@ def transformers_serve(tmp_path_factory):
         process.wait(20)
 
 
+def greedy_texts_agree(engine, adapter, samples, version):
+    """The server's greedy answers are our own sampler's; returns their texts."""
+    prompts = [adapter.encode(sample) for sample in samples]
+    ours = sample_completions(adapter, prompts, ["a", "b", "c"], num_completions=1, params=GREEDY)
+    theirs = engine.generate(samples, prompts, num_completions=1, params=GREEDY, seed=0, step=version)
+    for (mine,), (other,) in zip(ours, theirs, strict=True):
+        assert other.logprobs is None and other.sampling_logprobs is None
+        # A random model writes broken UTF-8, which no text can hold: compared is what a text tells.
+        text = adapter.tokenizer.decode(mine.tokens)
+        tokens = adapter.tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert other.tokens.tolist() == tokens[: GREEDY.max_new_tokens]
+    return [group[0].text for group in theirs]
+
+
+def move(parameters, spread):
+    generator = torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
+
+
 @pytest.mark.slow
 def test_transformers_serve_answers_from_the_weights_last_pushed(
     transformers_serve, adapter, samples, tmp_path
@@ -74,23 +96,13 @@ def test_transformers_serve_answers_from_the_weights_last_pushed(
 
     config = settings(tmp_path, server_urls=(transformers_serve,), server_kind="transformers")
     engine = ServerRollouts(adapter, config, Ranks())
-    prompts = [adapter.encode(sample) for sample in samples]
     seen = []
     for version in (0, 1):
         engine.push(version, save)
-        ours = sample_completions(adapter, prompts, ["a", "b", "c"], num_completions=1, params=GREEDY)
-        theirs = engine.generate(samples, prompts, num_completions=1, params=GREEDY, seed=0, step=version)
-        for (mine,), (other,) in zip(ours, theirs, strict=True):
-            assert other.logprobs is None and other.sampling_logprobs is None
-            # A random model writes broken UTF-8, which no text can hold: compared is what a text tells.
-            text = adapter.tokenizer.decode(mine.tokens)
-            tokens = adapter.tokenizer(text, add_special_tokens=False)["input_ids"]
-            assert other.tokens.tolist() == tokens[: GREEDY.max_new_tokens]
-        seen.append([group[0].text for group in theirs])
-        with torch.no_grad():
-            for parameter in adapter.model.parameters():
-                parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.manual_seed(1)))
+        seen.append(greedy_texts_agree(engine, adapter, samples, version))
+        move(adapter.model.parameters(), 0.05)
     assert seen[0] != seen[1]
+    prompts = [adapter.encode(sample) for sample in samples]
     drawn = engine.generate(samples, prompts, num_completions=4, params=SAMPLED, seed=0, step=3)
     assert all(len({c.text for c in group}) > 1 for group in drawn)
     assert sorted(path.name for path in (tmp_path / "rollout").iterdir()) == [
@@ -101,11 +113,55 @@ def test_transformers_serve_answers_from_the_weights_last_pushed(
 
 
 @pytest.mark.slow
-def test_training_on_the_rollouts_of_transformers_serve(transformers_serve, start, tmp_path):
-    config = run_settings(
-        start, tmp_path / "run", server_urls=(transformers_serve,), server_kind="transformers", steps=2
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "internvl"])
+def test_transformers_serve_answers_from_the_lora_adapter_last_pushed(
+    transformers_serve, family, samples, tmp_path
+):
+    """Only the adapter is written: the weights beside it are links, and the base model stays as it is."""
+    base = tmp_path / "base"
+    adapter = tiny_adapter(family, corpus=["What is 2 + 2?", "Describe the photo. yes no"], seed=0)
+    adapter.save(base)
+    before = {path.name: path.read_bytes() for path in base.iterdir()}
+    config = settings(
+        tmp_path / "run",
+        model=base,
+        server_urls=(transformers_serve,),
+        server_kind="transformers_lora",
+        lora_rank=4,
     )
-    train(config)
+    add_lora(adapter, config)
+
+    def save(directory, *, adapter_only=False):
+        assert adapter_only
+        adapter.model.save_pretrained(directory)
+
+    engine = ServerRollouts(adapter, config, Ranks())
+    seen = []
+    for version in (0, 1, 2):
+        engine.push(version, save)
+        seen.append(greedy_texts_agree(engine, adapter, samples, version))
+        move((p for name, p in adapter.model.named_parameters() if "lora_B" in name), 0.3)
+    assert seen[0] != seen[1] != seen[2]
+    engine.close()
+    pushed = tmp_path / "run" / "rollout" / "version-000002"
+    assert (pushed / "model.safetensors").resolve() == (base / "model.safetensors").resolve()
+    assert not (pushed / "adapter_model.safetensors").is_symlink()
+    assert {path.name: path.read_bytes() for path in base.iterdir()} == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"server_kind": "transformers"},
+        {"server_kind": "transformers", "lora_rank": 4},
+        {"server_kind": "transformers_lora", "lora_rank": 4},
+    ],
+    ids=["weights", "merged", "adapter"],
+)
+def test_training_on_the_rollouts_of_transformers_serve(transformers_serve, start, tmp_path, changes):
+    changes = {"completions_per_prompt": 8, "steps": 2, **changes}
+    train(run_settings(start, tmp_path / "run", server_urls=(transformers_serve,), **changes))
     for record in records(tmp_path / "run"):
         assert record["importance"] == 1 and record["old_kl"] < 1e-9 and record["grad_norm"] > 0
         assert 0 < record["length/mean"] <= 16
@@ -311,7 +367,8 @@ def test_an_outage_loses_nothing(start, tmp_path):
 def test_what_cannot_work_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="server_urls must name at least one server"):
         settings(tmp_path)
-    with pytest.raises(ConfigError, match="lora_rank must be at least 1 where server_kind is 'vllm_lora'"):
-        settings(tmp_path, server_urls=("http://127.0.0.1:1",), server_kind="vllm_lora")
+    for kind in ("vllm_lora", "transformers_lora"):
+        with pytest.raises(ConfigError, match=f"lora_rank must be at least 1 where server_kind is '{kind}'"):
+            settings(tmp_path, server_urls=("http://127.0.0.1:1",), server_kind=kind)
     with pytest.raises(ImportError, match=r"rollout 'vllm' needs vLLM: pip install 'mixed-r1\[vllm\]'"):
         VLLMRollouts(None, settings(tmp_path, rollout="vllm"), Ranks())
