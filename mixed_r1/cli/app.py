@@ -1,7 +1,7 @@
 """Commands of ``mixed-r1``. Each imports what it needs when it runs, so that ``--help`` answers at once.
 
-Exit codes: 0 done; 1 ``data check`` found bad rows, or the program failed; 2 wrong usage, settings, data or
-files; 130 interrupted; 143 stopped by SIGTERM after a checkpoint.
+Exit codes: 0 done; 1 ``data check`` found bad rows, ``score`` a mean below its bound, or the program failed;
+2 wrong usage, settings, data or files; 130 interrupted; 143 stopped by SIGTERM after a checkpoint.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train vision-language models with GRPO on mixed verifiable rewards.",
-    epilog="Exit codes: 0 done, 1 [b]data check[/b] found bad rows or the program failed, "
-    "2 wrong usage, settings, data or files.",
+    epilog="Exit codes: 0 done, 1 [b]data check[/b] found bad rows, [b]score[/b] a mean below its bound, "
+    "or the program failed, 2 wrong usage, settings, data or files.",
 )
 data = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
 app.add_typer(data, name="data")
@@ -177,9 +177,26 @@ def score(
         Path | None,
         typer.Option(help="Model directory whose tokenizer and input embeddings BMAS uses (open_ended)."),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="Rows that open_ended.preset=robust is calibrated on, as in training.",
+            show_default="those of --data",
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of reward settings.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write every reward and reason: .jsonl or .parquet.")
+    ] = None,
+    min_mean: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[TASK=]NUMBER", help="Exit with 1 where the mean reward is below; may be repeated."
+        ),
+    ] = None,
+    explain: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Say why the completions of this sample score so; may be repeated."),
     ] = None,
 ) -> None:
     """Score completions with Mixed-Reward and print rewards and reasons by task.
@@ -189,15 +206,22 @@ def score(
     from mixed_r1.cli.console import Console
     from mixed_r1.cli.score import run_score
 
-    run_score(
+    problems = run_score(
         completions,
         samples=samples,
         embeddings=embeddings,
+        calibration=calibration,
         config=config,
         overrides=overrides or [],
         out=out,
+        min_mean=min_mean or [],
+        explained=explain or [],
         console=Console(file=sys.stdout),
+        progress=Console(),
     )
+    for problem in problems:
+        typer.echo(problem, err=True)
+    raise typer.Exit(1 if problems else 0)
 
 
 @data.command(epilog="Example: [cyan]mixed-r1 data mini --out data/mini[/cyan]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
@@ -15,8 +16,13 @@ __all__ = ["Console", "mean_and_error", "plain_table", "show_summary", "task_ord
 
 
 def Console(file: TextIO | None = None) -> RichConsole:  # noqa: N802 (it stands for the class)
-    """Progress goes to stderr, a command's result to ``file``; no colour where that is not a terminal."""
-    return RichConsole(file=file, stderr=file is None, highlight=False)
+    """Progress goes to stderr, a command's result to ``file``; no colour, and lines of any length, where that
+    is not a terminal.
+    """
+    console = RichConsole(file=file, stderr=file is None, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 200
+    return console
 
 
 def plain_table(title: str, columns: Sequence[str]) -> Table:

@@ -9,16 +9,21 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.progress import Progress
 
 from mixed_r1.cli.console import plain_table, task_order
+from mixed_r1.cli.explanation import show_explanation
 from mixed_r1.config import ConfigError
 from mixed_r1.data import DataError, load_samples
-from mixed_r1.rewards import MixedReward, RewardBatch, RewardConfig
-from mixed_r1.schema import Reason, Sample
+from mixed_r1.integrations.default_reward import load_reward
+from mixed_r1.rewards import MixedReward, RewardBatch, RewardConfig, explain
+from mixed_r1.schema import TASKS, Reason, Sample
 
 __all__ = ["run_score"]
 
 Row = dict[str, Any]
+
+CHUNK = 1024  # completions scored between two moves of the bar
 
 
 def run_score(
@@ -26,12 +31,19 @@ def run_score(
     *,
     samples: Path | None,
     embeddings: Path | None,
+    calibration: Path | None,
     config: Path | None,
     overrides: list[str],
     out: Path | None,
+    min_mean: list[str],
+    explained: list[str],
     console: Console,
-) -> RewardBatch:
+    progress: Console,
+) -> list[str]:
     """Score, print rewards and reasons by task, and write one row per completion to ``out``.
+
+    ``min_mean`` holds bounds ``VALUE`` (all rows) or ``TASK=VALUE``; ``explained`` ids of samples whose
+    completions are explained. Returns what is wrong with the means: a line for each that is below its bound.
 
     Raises:
         DataError: a row of another format, an unknown id, or a bad sample; it names file and line.
@@ -39,7 +51,30 @@ def run_score(
     """
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
         raise ConfigError(f"--out must end in .jsonl or .parquet, got {out}")
-    settings = RewardConfig.load(config, overrides)
+    settings, bounds = RewardConfig.load(config, overrides), dict(map(_bound, min_mean))
+    texts, rows = _pairs(completions, samples)
+    if embeddings is None and any(row.task == "open_ended" for row in rows):
+        raise ConfigError(
+            "--embeddings must name a model directory where open_ended rows are scored, got none"
+        )
+    for name in explained:
+        if all(row.id != name for row in rows):
+            raise ConfigError(f"--explain must name the id of a scored sample, got {name!r}")
+    if settings.for_task("open_ended").open_ended.is_calibrated:
+        calibration = calibration or samples
+    reward = load_reward(settings, embeddings=embeddings, calibration=calibration)
+    batch = _scored(reward, texts, rows, progress)
+    _show(console, batch, rows)
+    for text, row in zip(texts, rows, strict=True):
+        if row.id in explained:
+            show_explanation(console, row.id, explain(reward, text, row))
+    if out is not None:
+        _write(out, batch, rows)
+    return [problem for task, bound in bounds.items() if (problem := _below(batch, rows, task, bound))]
+
+
+def _pairs(completions: Path, samples: Path | None) -> tuple[list[str], list[Sample]]:
+    """The completions and the row of each."""
     known = {sample.id: sample for sample in load_samples(samples)} if samples is not None else {}
     texts, rows = [], []
     for line, row in _read(completions):
@@ -47,29 +82,36 @@ def run_score(
         rows.append(_sample(completions, line, row, known, samples))
     if not texts:
         raise DataError(completions, 0, "file", "must hold at least one completion")
-    if embeddings is None and any(row.task == "open_ended" for row in rows):
-        raise ConfigError(
-            "--embeddings must name a model directory where open_ended rows are scored, got none"
-        )
-    batch = _scorer(settings, embeddings)(texts, rows)
-    _show(console, batch, rows)
-    if out is not None:
-        _write(out, batch, rows)
-    return batch
+    return texts, rows
 
 
-def _scorer(settings: RewardConfig, embeddings: Path | None) -> MixedReward:
-    if embeddings is None:
-        return MixedReward(config=settings)
-    from tokenizers import Tokenizer
+def _scored(reward: MixedReward, texts: list[str], rows: list[Sample], console: Console) -> RewardBatch:
+    batches = []
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("scoring", total=len(texts))
+        for start in range(0, len(texts), CHUNK):
+            batches.append(reward(texts[start : start + CHUNK], rows[start : start + CHUNK]))
+            progress.advance(bar, len(batches[-1]))
+    return RewardBatch.concatenate(batches)
 
-    from mixed_r1_kernels import EmbeddingTable
 
-    file = embeddings / "tokenizer.json"
-    if not file.is_file():
-        raise ConfigError(f"--embeddings must be a model directory with tokenizer.json, got {embeddings}")
-    table = EmbeddingTable.from_pretrained(embeddings)
-    return MixedReward(table, Tokenizer.from_file(str(file)), config=settings)
+def _bound(text: str) -> tuple[str, float]:
+    task, _, value = text.rpartition("=")
+    try:
+        bound = float(value)
+    except ValueError:
+        bound = float("nan")
+    if not np.isfinite(bound) or task not in ("", "all", *TASKS):
+        raise ConfigError(f"--min-mean must be a number, or TASK=NUMBER, got {text!r}")
+    return task or "all", bound
+
+
+def _below(batch: RewardBatch, rows: Sequence[Sample], task: str, bound: float) -> str | None:
+    chosen = np.array([task in ("all", row.task) for row in rows]) & batch.mask
+    if not chosen.any():
+        return f"mean reward of {task} must be at least {bound:g}, got no scored completions"
+    mean = float(batch.total[chosen].mean())
+    return f"mean reward of {task} must be at least {bound:g}, got {mean:.4f}" if mean < bound else None
 
 
 def _read(path: Path) -> Iterator[tuple[int, Row]]:

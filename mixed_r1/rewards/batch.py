@@ -34,6 +34,16 @@ class RewardBatch:
     def __len__(self) -> int:
         return len(self.total)
 
+    @classmethod
+    def concatenate(cls, batches: Sequence[RewardBatch]) -> RewardBatch:
+        """The rows of one or more batches of one MixedReward, in their order."""
+        arrays = {
+            name: np.concatenate([getattr(batch, name) for batch in batches])
+            for name in ("total", "values", "reasons", "mask", "weights", "spans")
+        }
+        completions = [text for batch in batches for text in batch.completions]
+        return cls(names=batches[0].names, completions=completions, **arrays)
+
     @property
     def answers(self) -> list[str]:
         """The extracted answer texts, "" where there is none."""

@@ -56,6 +56,11 @@ class OpenEndedConfig(Config):
     repetition_penalty: int | None = Field(default=None, ge=1, le=16)
     max_answer_bytes: int = Field(default=1 << 15, ge=1)
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether scores depend on what ``MixedReward.calibrate`` measured."""
+        return self.idf or self.baseline == "measured"
+
     @model_validator(mode="before")
     @classmethod
     def _fill_preset(cls, values: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import subprocess
 import sys
@@ -30,8 +31,9 @@ VERDICTS: dict[str, tuple[float, Reason]] = {
 class MathPool:
     """Judges (gold, answer) pairs with math-verify in ``num_workers`` processes, started when first needed.
 
-    An answer that takes more than ``seconds``, or ends its process, scores 0 (TOO_DEEP). Verdicts are kept:
-    an answer is judged once.
+    An answer that takes more than ``seconds``, or ends its process twice (once may be another's doing),
+    scores 0 (TOO_DEEP). Verdicts are kept: an answer is judged once. A forked child starts processes of its
+    own. Calls must take turns (MixedReward's do).
 
     Raises:
         ImportError: math-verify is not installed.
@@ -45,19 +47,27 @@ class MathPool:
             )
         self.num_workers, self.seconds = num_workers, seconds
         self._idle: list[_Worker] = []
+        self._owner = os.getpid()
         self._verdicts: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def judge(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, Reason]]:
         """Value and reason of each (gold, answer)."""
+        if self._owner != os.getpid():
+            self._idle, self._owner = [], os.getpid()  # those are the parent's: not ours to use or to kill
         waiting = deque(dict.fromkeys(pair for pair in pairs if pair not in self._verdicts))
         busy: list[_Worker] = []
+        again: set[tuple[str, str]] = set()
         try:
             while waiting or busy:
                 while waiting and len(busy) < self.num_workers:
                     worker = self._idle_worker()
                     worker.send(waiting.popleft())
                     busy.append(worker)
-                busy = self._collect(busy)
+                busy, died = self._collect(busy)
+                waiting.extend(job for job in died if job not in again)
+                for job in again.intersection(died):
+                    self._verdicts[job] = "killed"
+                again.update(died)
         except BaseException:
             for worker in busy:
                 worker.kill()
@@ -75,30 +85,35 @@ class MathPool:
             worker.kill()  # it died between two batches: no answer's fault
         return _Worker()
 
-    def _collect(self, busy: list[_Worker]) -> list[_Worker]:
-        """Wait for a reply or the first deadline; returns the workers that are still at it."""
+    def _collect(self, busy: list[_Worker]) -> tuple[list[_Worker], list[tuple[str, str]]]:
+        """Wait for a reply or the first deadline; returns the workers still at it, and the jobs of those that
+        died.
+        """
         with selectors.DefaultSelector() as selector:
             for worker in busy:
                 selector.register(worker.replies, selectors.EVENT_READ, worker)
             earliest = min(worker.started for worker in busy) + self.seconds
             ready = {key.data for key, _ in selector.select(max(0.0, earliest - time.monotonic()))}
-        still = []
+        still, died = [], []
         for worker in busy:
             late = time.monotonic() - worker.started > self.seconds
             if worker not in ready and not late:
                 still.append(worker)
                 continue
-            reply = worker.read() if worker in ready else None
-            self._verdicts[worker.job] = reply or "killed"
+            reply = worker.read() if worker in ready else "killed"
             if reply is None:
+                died.append(worker.job)
+            else:
+                self._verdicts[worker.job] = reply
+            if reply in (None, "killed"):
                 worker.kill()
             else:
                 self._idle.append(worker)
-        return still
+        return still, died
 
     def close(self) -> None:
         """End the processes; the next ``judge`` starts new ones."""
-        while self._idle:
+        while self._idle and self._owner == os.getpid():
             self._idle.pop().kill()
 
     def __del__(self) -> None:
@@ -133,9 +148,9 @@ class _Worker:
             pass  # it died while idle: its end of file is read as no reply
 
     def read(self) -> str | None:
-        """The reply, which is one short line; None where the process has died."""
-        line = self.replies.readline()
-        return str(json.loads(line)) if line.endswith(b"\n") else None
+        """The reply, which is one short line; None where the process has died, or says something else."""
+        reply = self.replies.readline().strip().decode("ascii", "replace").strip('"')
+        return reply if reply == "ready" or reply in VERDICTS else None
 
     def kill(self) -> None:
         self.process.kill()

@@ -61,14 +61,18 @@ class Calibration(NamedTuple):
 class OpenEndedScorer:
     """BMAS on ``table`` [V, d] with the ids of ``tokenizer`` (Hugging Face, or the tokenizers library's own).
 
+    The tokenizer is copied: padding and truncation, which checkpoints and trainers set on theirs, would make
+    a text's ids depend on its neighbours.
+
     Raises:
         ValueError: the tokenizer has more ids than the table has rows.
     """
 
     def __init__(self, table: EmbeddingTable, tokenizer: Any) -> None:
-        self.table, self.tokenizer = table, tokenizer
+        self.table, self.tokenizer = table, _own(tokenizer)
         self.calibration: Calibration | None = None
-        size = tokenizer.get_vocab_size() if hasattr(tokenizer, "get_vocab_size") else len(tokenizer)
+        sized = self.tokenizer
+        size = sized.get_vocab_size() if hasattr(sized, "get_vocab_size") else len(sized)
         if size > len(table):
             raise ValueError(
                 f"table must have a row for each of the tokenizer's {size} ids, got {len(table)}"
@@ -86,7 +90,7 @@ class OpenEndedScorer:
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Each id as readable text."""
-        return [self.tokenizer.decode([token]) for token in ids]
+        return [self.tokenizer.decode([token], skip_special_tokens=False) for token in ids]
 
     def calibrate(self, references: Sequence[str]) -> None:
         """Measure ``Calibration`` on the distinct texts of ``references``, the same for the same texts.
@@ -197,6 +201,17 @@ class OpenEndedScorer:
         while len(self._references) > MAX_CACHED_REFERENCES:
             self._references.popitem(last=False)
         return found
+
+
+def _own(tokenizer: Any) -> Any:
+    """A copy that neither pads nor truncates; a tokenizer without a Rust core is taken as it is."""
+    core = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not hasattr(core, "to_str"):
+        return tokenizer
+    own = type(core).from_str(core.to_str())
+    own.no_padding()
+    own.no_truncation()
+    return own
 
 
 def _combined(precision: Floats, recall: Floats, smallest: NDArray[np.bool_]) -> Floats:

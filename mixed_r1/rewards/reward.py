@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +28,7 @@ RewardFunction = Callable[[Sequence[str], Sequence[str], Sequence[Any]], Sequenc
 Floats = NDArray[np.float64]
 MATH, GROUNDING, OPEN_ENDED = map(TASKS.index, ("math", "grounding", "open_ended"))
 UNREAD = (Reason.NO_NUMBER, Reason.TOO_MANY_ITEMS, Reason.TOO_DEEP)
+EVERY: weakref.WeakSet[MixedReward] = weakref.WeakSet()
 
 
 class MixedReward:
@@ -40,7 +43,8 @@ class MixedReward:
         weights: weight of columns by name; overrides ``config.weights``.
         config: RewardConfig.
         functions: more rewards by column name, ``f(completions, answers, samples) -> [N] floats``; None is
-            not applicable, NaN or infinite masks the row.
+            not applicable. NaN, an infinity or no number masks the row (INTERNAL_ERROR); so does, for every
+            row of the batch, a function that raises or returns another number of scores, with a warning.
         impl: of the ``verify`` op.
 
     Raises:
@@ -76,6 +80,7 @@ class MixedReward:
         self.open_ended = OpenEndedScorer(table, tokenizer) if table is not None else None
         self.rows = Rows(base, self.names)
         self._lock = threading.RLock()
+        EVERY.add(self)
         self._pool: MathPool | None = None
         if any(base.for_task(task).math == "math_verify" for task in TASKS):
             self._math_pool()  # a missing package is an error now, not at the first row
@@ -226,14 +231,41 @@ class _Call:
         """The scores [N] of a function of the user, with reasons."""
         spans = self.result.spans.tolist()
         answers = [text[a:b] for text, (a, b) in zip(self.completions, spans, strict=True)]
-        scores = list(function(self.completions, answers, self.samples))
-        if len(scores) != len(answers):
-            raise ValueError(
-                f"{name} must return one score per completion ({len(answers)}), got {len(scores)}"
-            )
-        values = np.array([np.nan if score is None else score for score in scores], np.float64)
+        try:
+            scores: list[Any] = list(function(self.completions, answers, self.samples))
+            if len(scores) != len(answers):
+                raise ValueError(f"scores must be one per completion ({len(answers)}), got {len(scores)}")
+        except Exception as error:
+            warnings.warn(f"{name} masks a batch, it raised {type(error).__name__}: {error}", stacklevel=2)
+            scores = [np.nan] * len(answers)
+        values = np.array([_as_float(score) for score in scores], np.float64)
         given = np.array([score is not None for score in scores], bool)
         failed = given & ~np.isfinite(values)
         reasons = np.full(len(scores), Reason.OK, np.uint8)
         reasons[~given], reasons[failed] = Reason.NOT_APPLICABLE, Reason.INTERNAL_ERROR
         return np.where(failed, np.nan, values), reasons
+
+
+def _as_float(score: Any) -> float:
+    """A score of a user's function; NaN where it is no number."""
+    try:
+        return float("nan") if score is None or isinstance(score, str) else float(score)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # of torch: a tensor of several elements
+        return float("nan")
+
+
+def _before_fork() -> None:
+    """A fork waits for the calls under way, or its child would find a lock that nobody holds any more."""
+    held = list(EVERY)
+    for reward in held:
+        reward._lock.acquire()
+    FORKING[threading.get_ident()] = held
+
+
+def _after_fork() -> None:
+    for reward in FORKING.pop(threading.get_ident()):
+        reward._lock.release()
+
+
+FORKING: dict[int, list[MixedReward]] = {}
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

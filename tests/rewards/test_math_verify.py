@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psutil
 import pytest
 
 from mixed_r1.rewards import MixedReward, RewardConfig
@@ -78,10 +81,120 @@ def test_a_process_that_dies_is_replaced() -> None:
     pool.close()
 
 
-@pytest.mark.parametrize(
-    "answer", ["9**9**9**9", "__import__('os').abort()", "{" * 3000, "\\sqrt{" * 500 + "2"]
-)
+def test_a_process_killed_at_work_is_not_the_answers_fault() -> None:
+    """By the system, or by somebody: the answer gets another process."""
+    pool = MathPool(num_workers=1, seconds=30.0)
+    assert pool.judge([("1", "1")]) == [(1.0, Reason.OK)]
+    pid = pool._idle[0].process.pid
+    os.kill(pid, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as thread:
+        judging = thread.submit(pool.judge, [("x + 1", "1 + x")])
+        time.sleep(0.3)
+        os.kill(pid, signal.SIGKILL)
+        assert judging.result(timeout=60.0) == [(1.0, Reason.OK)]
+    pool.close()
+
+
+@pytest.mark.slow
+def test_an_answer_that_ends_its_process_twice_scores_zero() -> None:
+    pool = MathPool(num_workers=1, seconds=300.0)
+    with ThreadPoolExecutor(1) as thread:
+        judging = thread.submit(pool.judge, [("x", ENDLESS[1]), ("x", "x")])
+        for _ in range(2):
+            while not (child := _at_work()):
+                time.sleep(0.05)
+            child.kill()
+            child.wait()
+        assert judging.result(timeout=120.0) == [(0.0, Reason.TOO_DEEP), (1.0, Reason.OK)]
+    pool.close()
+
+
+def _at_work() -> psutil.Process | None:
+    """A process of a pool that has computed for longer than its start takes."""
+    for child in psutil.Process().children():
+        if "mixed_r1.rewards.math_worker" in child.cmdline() and child.cpu_times().user > 8.0:
+            return child
+    return None
+
+
+def test_the_caller_keeps_its_signals_threads_files_and_children() -> None:
+    """Nothing of it is touched; processes that were killed leave no zombie and no open pipe."""
+    handlers = {
+        number: signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGCHLD, signal.SIGPIPE)
+    }
+    process, threads = psutil.Process(), threading.active_count()
+    children, files = set(process.children()), process.num_fds()
+    pool = MathPool(num_workers=2, seconds=20.0)
+    for i in range(3):
+        for worker in pool._idle:
+            worker.process.kill()
+        assert pool.judge([(f"x + {i}", f"{i} + x")]) == [(1.0, Reason.OK)]
+    assert len(set(process.children()) - children) <= 2 and threading.active_count() == threads
+    pool.close()
+    assert set(process.children()) <= children and process.num_fds() == files
+    assert {number: signal.getsignal(number) for number in handlers} == handlers
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_calls_from_several_threads(reward: MixedReward) -> None:
+    """Off the main thread, where an alarm would not work, and several at once."""
+    pairs = [(f"y + {i % 5}", f"{i % 7} + y") for i in range(24)]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda pair: judged(reward, *pair), pairs))
+    assert [value for value, _ in found] == [float(i % 5 == i % 7) for i in range(24)]
+
+
+def test_a_forked_child_has_processes_of_its_own(reward: MixedReward) -> None:
+    assert judged(reward, "z + 1", "1 + z")[0] == 1.0
+    before = [worker.process.pid for worker in reward._math_pool()._idle]
+    child = os.fork()
+    if child == 0:
+        right = judged(reward, "z + 2", "2 + z")[0] == 1.0
+        apart = not set(before) & {worker.process.pid for worker in reward._math_pool()._idle}
+        reward._math_pool().close()
+        os._exit(0 if right and apart else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert all(worker.process.poll() is None for worker in reward._math_pool()._idle)
+    assert judged(reward, "z + 3", "3 + z")[0] == 1.0
+    assert before == [worker.process.pid for worker in reward._math_pool()._idle]
+
+
+HOSTILE = (
+    "9^9^9^9", "9**9**9**9", "x=9^9^9^9", "__import__('os').abort()", "{" * 300, "\\sqrt{" * 500 + "2",
+    "\\frac" * 600, "$" * 3000, "1" * 4000, "1e999999999", "\ud800", "\0", "9^9^9^9, 7",
+)  # fmt: skip
+ENDLESS = (
+    "9^{9^{9^{9}}}", "(10^9)!", "\\prod_{k=1}^{10^9} k", "\\binom{10^9}{5*10^8}",
+    "\\int_0^{10^9} e^{x^x} dx", "(" * 2000 + "1" + ")" * 2000, "x^" * 1500 + "x", "2^{-10^{10}}",
+    "\\sin(10^{1000000})", "{" * 3000,
+)  # fmt: skip
+FAILED = (Reason.NO_NUMBER, Reason.NO_MATCH, Reason.TOO_DEEP, Reason.BAD_UTF8)
+
+
+@pytest.mark.parametrize("answer", HOSTILE, ids=lambda answer: repr(answer[:20]))
 def test_hostile_answers_score_zero(reward: MixedReward, answer: str) -> None:
     value, reason = judged(reward, "x + 1", answer)
-    assert value == 0.0 and reason in (Reason.NO_NUMBER, Reason.NO_MATCH, Reason.TOO_DEEP)
+    assert value == 0.0 and reason in FAILED
     assert judged(reward, "x + 1", "1 + x")[0] == 1.0
+
+
+def test_endless_answers_cost_their_seconds() -> None:
+    """What sympy would compute for hours, between answers that are right."""
+    reward = MixedReward(config=RewardConfig(format="none", math="math_verify", math_seconds=2.0))
+    reward(["1 + x"], [row("x + 1")])  # processes up
+    answers = ["1 + x", ENDLESS[0], "2x - x + 1", ENDLESS[1], "1 + x"]
+    start = time.monotonic()
+    batch = reward(answers, [row("x + 1")] * 5)
+    assert time.monotonic() - start < 60.0
+    assert batch.column("math").tolist() == [1.0, 0.0, 1.0, 0.0, 1.0]
+    assert batch.reason_counts()["math"] == {"OK": 3, "TOO_DEEP": 2}
+    reward._math_pool().close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gold", ["x + 1", "7"])
+def test_every_endless_answer_scores_zero(gold: str) -> None:
+    reward = MixedReward(config=RewardConfig(format="none", math="math_verify", math_seconds=3.0))
+    batch = reward(list(ENDLESS), [row(gold)] * len(ENDLESS))
+    assert batch.column("math").tolist() == [0.0] * len(ENDLESS) and batch.mask.all()
+    reward._math_pool().close()
