@@ -60,7 +60,8 @@ struct Scan {
 };
 
 template <class T>
-void scan(const BoxView<T>& view, Scan& result) {
+Scan scan(const BoxView<T>& view) {
+  Scan result;
   for (std::int64_t row = 0; row < view.rows; ++row) {
     const Box<T> box = load(view, row);
     if (is_ordinary(box)) continue;
@@ -70,6 +71,7 @@ void scan(const BoxView<T>& view, Scan& result) {
       result.bad.push_back(row);
     }
   }
+  return result;
 }
 
 // A box that is not finite becomes a point here; clear() overwrites its scores.
@@ -99,22 +101,22 @@ int fill(const BoxView<T>& view, std::int64_t first, bool want_angle, BoxBlock<W
 
 template <class Wide, class T>
 void all_pairs(const BoxView<T>& boxes1, const BoxView<T>& boxes2, BoxKind kind, T* out) {
-  const BoxFunction<Wide, T> score = functions<Wide, T>().one_to_many[static_cast<int>(kind)];
+  const BoxMatrixFunction<Wide, T> score = functions<Wide, T>().matrix[static_cast<int>(kind)];
   const bool want_angle = kind == BoxKind::ciou;
+  BoxBlock<Wide> rows;
   BoxBlock<Wide> columns;
-  BoxBlock<Wide> row;
-  for (std::int64_t first = 0; first < boxes2.rows; first += columns.kSize) {
-    const int count = fill(boxes2, first, want_angle, columns);
-    for (std::int64_t i = 0; i < boxes1.rows; ++i) {
-      put(boxes1, i, want_angle, row, 0);
-      score(row, columns, count, out + i * boxes2.rows + first);
+  for (std::int64_t i = 0; i < boxes1.rows; i += rows.kSize) {
+    const int num_rows = fill(boxes1, i, want_angle, rows);
+    for (std::int64_t j = 0; j < boxes2.rows; j += columns.kSize) {
+      const int num_columns = fill(boxes2, j, want_angle, columns);
+      score(rows, num_rows, columns, num_columns, out + i * boxes2.rows + j, boxes2.rows);
     }
   }
 }
 
 template <class Wide, class T>
 void pairs(const BoxView<T>& boxes1, const BoxView<T>& boxes2, BoxKind kind, T* out) {
-  const BoxFunction<Wide, T> score = functions<Wide, T>().paired[static_cast<int>(kind)];
+  const BoxPairFunction<Wide, T> score = functions<Wide, T>().paired[static_cast<int>(kind)];
   const bool want_angle = kind == BoxKind::ciou;
   BoxBlock<Wide> left;
   BoxBlock<Wide> right;
@@ -129,9 +131,7 @@ void pairs(const BoxView<T>& boxes1, const BoxView<T>& boxes2, BoxKind kind, T* 
 
 template <class T>
 void box_iou(const BoxView<T>& boxes1, const BoxView<T>& boxes2, BoxKind kind, T* out) {
-  Scan rows, columns;
-  scan(boxes1, rows);
-  scan(boxes2, columns);
+  const Scan rows = scan(boxes1), columns = scan(boxes2);
   if (rows.ordinary && columns.ordinary) {
     all_pairs<T>(boxes1, boxes2, kind, out);
   } else {
@@ -145,9 +145,7 @@ void box_iou(const BoxView<T>& boxes1, const BoxView<T>& boxes2, BoxKind kind, T
 
 template <class T>
 void paired_box_iou(const BoxView<T>& boxes1, const BoxView<T>& boxes2, BoxKind kind, T* out) {
-  Scan left, right;
-  scan(boxes1, left);
-  scan(boxes2, right);
+  const Scan left = scan(boxes1), right = scan(boxes2);
   if (left.ordinary && right.ordinary) {
     pairs<T>(boxes1, boxes2, kind, out);
   } else {

@@ -9,6 +9,12 @@ inline __m512 upper(__m512 a, __m512 b) { return _mm512_max_ps(a, b); }
 inline __m512d lower(__m512d a, __m512d b) { return _mm512_min_pd(a, b); }
 inline __m512d upper(__m512d a, __m512d b) { return _mm512_max_pd(a, b); }
 
+// As integers, negative numbers are below 0 too, and Zen runs that on all its pipes, where the float minima, maxima and
+// sums of this loop fill two.
+inline __m512 positive(__m512 a) {
+  return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_setzero_si512()));
+}
+
 // The divider would be the limit. The estimate has 14 bits, each step doubles them, and the last one corrects the
 // quotient by its exact remainder: within one unit in the last place, and exactly 1 for equal operands.
 inline __m512 divide(__m512 numerator, __m512 denominator) {

@@ -1,7 +1,7 @@
 // Blocks of boxes and the table of functions that score them; box_iou_kernel.h defines the functions.
 #pragma once
 
-#include <type_traits>
+#include <cstdint>
 
 #include "core/box_iou.h"
 
@@ -20,14 +20,20 @@ struct alignas(64) BoxBlock {
   T angle[kSize];  // atan2(w, h), for ciou
 };
 
-// Scores of a[0] (one_to_many) or a[i] (paired) with b[i], i < count, count >= 1; the padding of a and b is read.
+// out[i * stride + j]: scores of a[i], i < rows, with b[j], j < columns; both counts are at least 1. The padding of b
+// is read.
 template <class T, class Out>
-using BoxFunction = void (*)(const BoxBlock<T>& a, const BoxBlock<T>& b, int count, Out* out);
+using BoxMatrixFunction = void (*)(const BoxBlock<T>& a, int rows, const BoxBlock<T>& b, int columns, Out* out,
+                                   std::int64_t stride);
+
+// out[i]: scores of a[i] with b[i], i < count, count >= 1; the padding of a and b is read.
+template <class T, class Out>
+using BoxPairFunction = void (*)(const BoxBlock<T>& a, const BoxBlock<T>& b, int count, Out* out);
 
 template <class T, class Out = T>
 struct BoxFunctions {
-  BoxFunction<T, Out> one_to_many[kNumBoxKinds];
-  BoxFunction<T, Out> paired[kNumBoxKinds];
+  BoxMatrixFunction<T, Out> matrix[kNumBoxKinds];
+  BoxPairFunction<T, Out> paired[kNumBoxKinds];
 };
 
 struct BoxKernels {

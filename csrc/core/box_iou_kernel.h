@@ -1,10 +1,12 @@
 // The loop over pairs of boxes, compiled once per instruction set: each box_iou_<isa>.cpp names its vectors V, may
-// define lower(), upper() and divide() for them, includes this file and exports one table. Everything is in an unnamed
-// namespace, so no copy can replace another at link time.
+// define lower(), upper(), positive() and divide() for them, includes this file and exports one table. Everything is in
+// an unnamed namespace, so no copy can replace another at link time.
 #pragma once
 
+#include <cstddef>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "core/box_iou_block.h"
 
@@ -20,6 +22,12 @@ inline V lower(V a, V b) {
 template <class V>
 inline V upper(V a, V b) {
   return a > b ? a : b;
+}
+
+// max(a, 0).
+template <class V>
+inline V positive(V a) {
+  return upper(a, V{});
 }
 
 template <class V>
@@ -58,23 +66,22 @@ inline Lanes<V> load_boxes(const BoxBlock<T>& block, int at) {
 }
 
 template <class V, class T>
-inline Lanes<V> repeat_box(const BoxBlock<T>& block) {
-  return {repeat<V>(block.x1[0]), repeat<V>(block.y1[0]),   repeat<V>(block.x2[0]),
-          repeat<V>(block.y2[0]), repeat<V>(block.area[0]), repeat<V>(block.angle[0])};
+inline Lanes<V> repeat_box(const BoxBlock<T>& block, int at) {
+  return {repeat<V>(block.x1[at]), repeat<V>(block.y1[at]),   repeat<V>(block.x2[at]),
+          repeat<V>(block.y2[at]), repeat<V>(block.area[at]), repeat<V>(block.angle[at])};
 }
 
 template <BoxKind kind, class T, class V>
 inline V score(const Lanes<V>& a, const Lanes<V>& b) {
-  const V zero = V{};
   const V x_overlap = lower(a.x2, b.x2) - upper(a.x1, b.x1), y_overlap = lower(a.y2, b.y2) - upper(a.y1, b.y1);
-  const V intersection = upper(x_overlap, zero) * upper(y_overlap, zero);
+  const V intersection = positive(x_overlap) * positive(y_overlap);
   const V both = (a.area + b.area) - intersection;
   const V iou = divide(intersection, both);
   if constexpr (kind == BoxKind::iou) return iou;
   const V width = upper(a.x2, b.x2) - lower(a.x1, b.x1), height = upper(a.y2, b.y2) - lower(a.y1, b.y1);
   if constexpr (kind == BoxKind::giou) {
     const V enclosing = width * height;
-    return iou - ratio<T>(upper(enclosing - both, zero), enclosing);
+    return iou - ratio<T>(positive(enclosing - both), enclosing);
   }
   const V dx = (a.x1 - b.x1) + (a.x2 - b.x2), dy = (a.y1 - b.y1) + (a.y2 - b.y2);
   const V diou = iou - ratio<T>(T(0.25) * (dx * dx + dy * dy), width * width + height * height);
@@ -84,12 +91,11 @@ inline V score(const Lanes<V>& a, const Lanes<V>& b) {
   return diou - ratio<T>(aspect * aspect, (T(1) - iou) + aspect);
 }
 
-template <BoxKind kind, bool one_to_many, class T, class V, class Out>
-void score_boxes(const BoxBlock<T>& a, const BoxBlock<T>& b, int count, Out* out) {
+// out[j] for j < count, a vector of them from at(j).
+template <class T, class V, class Out, class At>
+inline void score_lanes(int count, Out* out, const At& at) {
   constexpr int kLanes = sizeof(V) / sizeof(T);
   static_assert(kBoxPadding % kLanes == 0);
-  const Lanes<V> one = repeat_box<V>(a);
-  const auto at = [&](int j) { return score<kind, T>(one_to_many ? one : load_boxes<V>(a, j), load_boxes<V>(b, j)); };
   const auto store = [&](int j) {
     const V lanes = at(j);
     if constexpr (std::is_same_v<T, Out>) {
@@ -107,12 +113,25 @@ void score_boxes(const BoxBlock<T>& a, const BoxBlock<T>& b, int count, Out* out
   store(count - kLanes);  // the last lanes, some of them once more
 }
 
+template <BoxKind kind, class T, class V, class Out>
+void score_matrix(const BoxBlock<T>& a, int rows, const BoxBlock<T>& b, int columns, Out* out, std::int64_t stride) {
+  for (int i = 0; i < rows; ++i, out += stride) {
+    const Lanes<V> row = repeat_box<V>(a, i);
+    score_lanes<T, V>(columns, out, [&](int j) { return score<kind, T>(row, load_boxes<V>(b, j)); });
+  }
+}
+
+template <BoxKind kind, class T, class V, class Out>
+void score_pairs(const BoxBlock<T>& a, const BoxBlock<T>& b, int count, Out* out) {
+  score_lanes<T, V>(count, out, [&](int j) { return score<kind, T>(load_boxes<V>(a, j), load_boxes<V>(b, j)); });
+}
+
 template <class T, class V, class Out = T>
 constexpr BoxFunctions<T, Out> box_functions() {
-  return {{score_boxes<BoxKind::iou, true, T, V, Out>, score_boxes<BoxKind::giou, true, T, V, Out>,
-           score_boxes<BoxKind::diou, true, T, V, Out>, score_boxes<BoxKind::ciou, true, T, V, Out>},
-          {score_boxes<BoxKind::iou, false, T, V, Out>, score_boxes<BoxKind::giou, false, T, V, Out>,
-           score_boxes<BoxKind::diou, false, T, V, Out>, score_boxes<BoxKind::ciou, false, T, V, Out>}};
+  return {{score_matrix<BoxKind::iou, T, V, Out>, score_matrix<BoxKind::giou, T, V, Out>,
+           score_matrix<BoxKind::diou, T, V, Out>, score_matrix<BoxKind::ciou, T, V, Out>},
+          {score_pairs<BoxKind::iou, T, V, Out>, score_pairs<BoxKind::giou, T, V, Out>,
+           score_pairs<BoxKind::diou, T, V, Out>, score_pairs<BoxKind::ciou, T, V, Out>}};
 }
 
 }  // namespace
