@@ -30,8 +30,8 @@ class DemoSettings:
     family: str = "qwen2_5_vl"
     seed: int = 0
     rows: int = 5000
-    warmup_steps: int = 300
-    untagged: float = 0.5  # share of the warm-up's targets without the tags of the answer format
+    warmup_steps: int = 1000
+    untagged: float = 0.3  # share of the warm-up's targets without the tags of the answer format
     steps: int = 120
 
 
