@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mixed_r1_kernels.verify import CompiledGold, VerifySettings, compile_gold
 
-__all__ = ["FAMILIES", "Family"]
+__all__ = ["FAMILIES", "LONG_ANSWERS", "Family"]
 
 ANSWER = "<think>x</think><answer>{}</answer>"
 
@@ -74,4 +74,38 @@ FAMILIES = (
     _answer("words in brackets", "grounding", "true,", "["),
     _answer("text", "open_ended", "a word "),
     _answer("wide text", "open_ended", "\u6c34\u00e9"),
+)
+
+LONG = VerifySettings(max_answer_bytes=1 << 20)
+LONG_OPTIONS = ("a cat", "a dog", *(("x" * 500),) * 20)
+LONG_GOLDS = {
+    "yes_no": compile_gold("yes_no", "no", settings=LONG),
+    "multiple_choice": compile_gold("multiple_choice", "B", options=LONG_OPTIONS, settings=LONG),
+    "chart": compile_gold("chart", "42", settings=LONG),
+    "list": compile_gold("chart", ("1", "2"), settings=LONG),
+    "math": compile_gold("math", "\\frac{1}{2}", settings=LONG),
+}
+
+
+def _long(name: str, task: str, unit: str, before: str = "") -> Family:
+    return _answer(name, task, unit, before)._replace(gold=LONG_GOLDS[task])
+
+
+# The same with a limit on answers that lets the readers see all of them.
+LONG_ANSWERS = (
+    _long("words", "yes_no", "yes "),
+    _long("hyphens", "yes_no", "a-"),
+    _long("combining marks", "yes_no", "\u0323\u0301", "e"),
+    _long("long decompositions", "yes_no", "\ufdfa"),
+    _long("letters", "multiple_choice", "B "),
+    _long("denied letters", "multiple_choice", "not B "),
+    _long("pointers", "multiple_choice", "B is the "),
+    _long("pointers to nothing", "multiple_choice", "the ", "B "),
+    _long("delimiters", "multiple_choice", ": ", "B"),
+    _long("digits", "chart", "9"),
+    _long("exponents", "chart", "9", "1e"),
+    _long("thousands", "chart", ",999", "9"),
+    _long("separators", "list", "1,"),
+    _long("fractions", "math", "\\frac{1}{2}"),
+    _long("parentheses", "math", "("),
 )

@@ -32,8 +32,36 @@ struct Tag {
   std::size_t end() const { return at + name.size(); }
 };
 
-// Counts tags in one pass over the "<" of the text.
-void count_tags(std::string_view text, Tag* tags, std::size_t num_tags) {
+enum : std::size_t { kAnswerOpen, kAnswerClose, kThinkOpen, kThinkClose };
+
+// The tags of a text, and how the answer lies to the thoughts.
+struct Tags {
+  explicit Tags(const Gold& gold)
+      : tag{{{gold.answer_open}, {gold.answer_close}, {gold.think_open}, {gold.think_close}}} {}
+
+  void found(std::size_t which, std::size_t i) {
+    tag[which].found(i);
+    if (which < kThinkOpen) return;
+    if (tag[kAnswerOpen].count == 0) {
+      thinking = which == kThinkOpen;
+    } else if (tag[kAnswerClose].count == 0) {
+      thought_in_answer = true;
+    } else {
+      thought_ends_later = thought_ends_later || which == kThinkClose;
+    }
+  }
+
+  // Whether a think tag lies in the answer, or the answer in a think block that is closed behind it.
+  bool nested() const { return thought_in_answer || (thinking && thought_ends_later); }
+
+  std::array<Tag, 4> tag;
+  bool thinking = false;  // before the answer: the last think tag there opens
+  bool thought_in_answer = false;
+  bool thought_ends_later = false;
+};
+
+// Finds the first num_tags tags in one pass over the "<" of the text.
+void find_tags(std::string_view text, Tags& tags, std::size_t num_tags) {
   std::size_t i = 0;
   while (i < text.size()) {
     const void* next = std::memchr(text.data() + i, '<', text.size() - i);
@@ -42,9 +70,10 @@ void count_tags(std::string_view text, Tag* tags, std::size_t num_tags) {
     const char next_char = i + 1 < text.size() ? text[i + 1] : '<';
     std::size_t length = 1;
     for (std::size_t t = 0; t < num_tags; ++t) {
-      if (next_char == tags[t].name[1] && text.compare(i, tags[t].name.size(), tags[t].name) == 0) {
-        tags[t].found(i);
-        length = tags[t].name.size();
+      const std::string_view name = tags.tag[t].name;
+      if (next_char == name[1] && text.compare(i, name.size(), name) == 0) {
+        tags.found(t, i);
+        length = name.size();
         break;
       }
     }
@@ -67,12 +96,12 @@ Reason counts_reason(std::initializer_list<const Tag*> tags) {
 }
 
 Found find_tagged(std::string_view text, const Gold& gold, bool with_think) {
-  std::array<Tag, 4> tags{{{gold.answer_open}, {gold.answer_close}, {gold.think_open}, {gold.think_close}}};
-  count_tags(text, tags.data(), with_think ? 4 : 2);
-  const auto& [open, close, think, unthink] = tags;
+  Tags tags(gold);
+  find_tags(text, tags, with_think ? 4 : 2);
+  const auto& [open, close, think, unthink] = tags.tag;
   Found found;
   found.task = counts_reason({&open, &close});
-  if (found.task == Reason::ok && close.at < open.at) found.task = Reason::tag_order;
+  if (found.task == Reason::ok && (close.at < open.at || tags.nested())) found.task = Reason::tag_order;
   found.begin = open.end();
   found.end = close.at;
   found.format = found.task;

@@ -72,6 +72,13 @@ Text without_brackets(Text body) {
   return bracketed ? strip(body.substr(1, body.size() - 2)) : body;
 }
 
+// Lines may end in a comma, as JSON is printed.
+Text item(Text part, Separator separator) {
+  if (separator != Separator::line) return part;
+  part = strip(part);
+  return part.ends_with(U',') ? part.substr(0, part.size() - 1) : part;
+}
+
 // Items of a list; false where there are more than `most`.
 bool split(Text body, std::size_t most, std::vector<Text>& items) {
   const Separator separator = separator_of(body);
@@ -83,12 +90,12 @@ bool split(Text body, std::size_t most, std::vector<Text>& items) {
                         : separator == Separator::comma_space ? body[i] == U',' && (next == U' ' || next == U'\t')
                                                               : body[i] == U',';
     if (!splits) continue;
-    items.push_back(body.substr(begin, i - begin));
+    items.push_back(item(body.substr(begin, i - begin), separator));
     if (items.size() == most) return false;
     if (separator == Separator::comma_space) ++i;
     begin = i + 1;
   }
-  items.push_back(body.substr(begin));
+  items.push_back(item(body.substr(begin), separator));
   return true;
 }
 

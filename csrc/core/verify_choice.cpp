@@ -14,6 +14,21 @@ using Text = std::u32string_view;
 
 constexpr int kNone = -1, kSeveral = -2;
 
+// Around an option's text: on the side of its letter, then on both. Marks may be part of the text ("-5", "(1, 2)"), so
+// few are dropped before many.
+constexpr Text kOpeners = U"([{\"'`*_.:, \t\n\r\f\v", kClosers = U")]}\"'`*_.:, \t\n\r\f\v";
+constexpr Text kQuoted = U"([{\"'`*_.:, \t\n\r\f\v)]}$";
+constexpr Text kMarks = U"([{\"'`*_.:, \t\n\r\f\v)]}$=-;\u2013\u2014";
+
+Text strip_left(Text text, Text marks) {
+  const std::size_t begin = text.find_first_not_of(marks);
+  return begin == Text::npos ? Text() : text.substr(begin);
+}
+
+Text strip_right(Text text, Text marks) { return text.substr(0, text.find_last_not_of(marks) + 1); }
+
+Text strip(Text text, Text marks) { return strip_right(strip_left(text, marks), marks); }
+
 template <std::size_t N>
 bool any_of(Text word, const Text (&list)[N]) {
   return std::find(std::begin(list), std::end(list), word) != std::end(list);
@@ -45,8 +60,9 @@ class Chooser {
       const int index = named(text_.substr(start));
       if (index != kNone) return index;
     }
-    const int labelled = label(first_word_from(lead));
-    return labelled != kNone ? labelled : mentioned();
+    const std::size_t first = first_word_from(lead);
+    const int labelled = label(first);
+    return labelled != kNone ? labelled : mentioned(lead, first);
   }
 
  private:
@@ -93,36 +109,86 @@ class Chooser {
     return end;
   }
 
+  enum class Agreement { none, agrees, contradicts };
+
+  // Whether the text beside the letter of option `index` is the full text of that option, or of another.
+  Agreement agreement(int index, std::initializer_list<Text> bodies) const {
+    for (const Text body : bodies) {
+      if (named(body) == kNone) continue;
+      std::u32string said;
+      plain(body, said);
+      return options_[static_cast<std::size_t>(index)] == said ? Agreement::agrees : Agreement::contradicts;
+    }
+    return Agreement::none;
+  }
+
+  Agreement agreement_before(int index, Text part) const {
+    return agreement(index, {strip_right(part, kOpeners), strip(part, kQuoted), strip(part, kMarks)});
+  }
+
+  Agreement agreement_after(int index, Text part) const {
+    return agreement(index, {strip_left(part, kClosers), strip(part, kQuoted), strip(part, kMarks)});
+  }
+
   // "B. text": the label in word i and the text after it must agree. kNone where either is missing.
   int label(std::size_t i) const {
     const int index = i < words_.size() ? letter(i) : kNone;
     if (index == kNone) return kNone;
-    Text body = text_.substr(words_[i].end);
-    const std::size_t before = body.size();
-    while (!body.empty() && (closes(body[0]) || body[0] == U'-' || body[0] == U',' || is_space(body[0]))) {
-      body.remove_prefix(1);
-    }
-    if (body.size() == before || named(body) == kNone) return kNone;
-    std::u32string rest;
-    plain(body, rest);
-    return options_[static_cast<std::size_t>(index)] == rest ? index : kSeveral;
+    const Agreement found = agreement_after(index, text_.substr(words_[i].end));
+    return found == Agreement::none ? kNone : found == Agreement::agrees ? index : kSeveral;
   }
 
   static bool closes(char32_t c) { return Text(U")]}\"'`*_$.:").find(c) != Text::npos; }
   static bool opens(char32_t c) { return Text(U"([{\"'`*_$").find(c) != Text::npos; }
 
-  // The one option whose letter stands alone somewhere.
-  int mentioned() const {
-    std::uint32_t seen = 0;
+  // The one option whose letter stands alone somewhere, not denied, and not beside the text of another. The text
+  // after a lead starts at `lead`, with word `rest`.
+  int mentioned(std::size_t lead, std::size_t rest) const {
+    const bool all = letters_only(rest);
+    int chosen = kNone;
+    std::size_t first = 0, last = 0;
     for (std::size_t i = 0; i < words_.size(); ++i) {
       const int index = letter(i);
-      if (index != kNone && counts(i)) seen |= std::uint32_t{1} << index;
+      if (index == kNone || !(all || counts(i))) continue;
+      if (is_denied(i) || (chosen != kNone && chosen != index)) return kSeveral;
+      if (chosen == kNone) first = i;
+      last = i;
+      chosen = index;
     }
-    if (seen == 0) return kNone;
-    if ((seen & (seen - 1)) != 0) return kSeveral;
-    int index = 0;
-    while ((seen >> index & 1u) == 0) ++index;
-    return index;
+    if (chosen == kNone) return kNone;
+    const std::size_t end = std::max(words_[first_pointer(first)].begin, lead);
+    const Agreement before = agreement_before(chosen, text_.substr(lead, end - lead));
+    const Agreement after = agreement_after(chosen, text_.substr(words_[last].end));
+    return before == Agreement::contradicts || after == Agreement::contradicts ? kSeveral : chosen;
+  }
+
+  // Whether the words from `rest` on are letters of options, "or", "and", "both" and "either".
+  bool letters_only(std::size_t rest) const {
+    constexpr Text kConnectives[] = {U"or", U"and", U"both", U"either"};
+    for (std::size_t i = rest; i < words_.size(); ++i) {
+      if (letter(i) == kNone && !any_of_lower(word(i), kConnectives)) return false;
+    }
+    return true;
+  }
+
+  // The first of the pointers right before word i, or i.
+  std::size_t first_pointer(std::size_t i) const {
+    constexpr Text kPointers[] = {U"answer", U"option", U"choice", U"is", U"the"};
+    while (i > 0 && any_of_lower(word(i - 1), kPointers)) --i;
+    return i;
+  }
+
+  // Whether a negation stands before word i and its pointers, in the same sentence.
+  bool is_denied(std::size_t i) const {
+    constexpr Text kNegations[] = {U"not", U"never", U"cannot", U"neither", U"nor", U"except"};
+    constexpr Text kEndings[] = {U"n't", U"n\u2019t"};
+    const std::size_t first = first_pointer(i);
+    if (first == 0) return false;
+    const Text before = word(first - 1);
+    const bool ends = before.size() >= 3 && any_of_lower(before.substr(before.size() - 3), kEndings);
+    if (!ends && !any_of_lower(before, kNegations)) return false;
+    const std::size_t from = words_[first - 1].end;
+    return text_.substr(from, words_[i].begin - from).find_first_of(U".,;!?\n") == Text::npos;
   }
 
   bool counts(std::size_t i) const {

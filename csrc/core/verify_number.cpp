@@ -76,8 +76,12 @@ double scale_of(Text suffix) {
   return 0.0;
 }
 
-bool is_year(Text text) {
-  return text.size() == 4 && (text[0] == U'1' || text[0] == U'2') && std::all_of(text.begin(), text.end(), is_digit);
+// Four digits, then at most a point and zeros.
+bool is_year(Text written) {
+  const Text whole = written.substr(0, 4), rest = written.substr(whole.size());
+  return whole.size() == 4 && (whole[0] == U'1' || whole[0] == U'2') &&
+         std::all_of(whole.begin(), whole.end(), is_digit) && (rest.empty() || rest[0] == U'.') &&
+         rest.find_first_not_of(U"0", 1) == Text::npos;
 }
 
 }  // namespace
@@ -161,7 +165,8 @@ Reason read_number(std::u32string_view text, Number& number) {
   Text body = drop_right(drop_left(narrowed, is_wrapper), is_wrapper);
   if (body.ends_with(U'.') && !body.ends_with(U"..")) body = drop_right(body.substr(0, body.size() - 1), is_wrapper);
   char sign = take_sign(body);
-  if (!body.empty() && is_currency(body[0])) {
+  const bool unit_before = !body.empty() && is_currency(body[0]);
+  if (unit_before) {
     body = drop_left(body.substr(1), is_blank);
     if (sign == '\0') sign = take_sign(body);
   }
@@ -169,15 +174,16 @@ Reason read_number(std::u32string_view text, Number& number) {
   const Decimal decimal = read_decimal(body, true);
   if (decimal.digits.empty()) return Reason::no_number;
   Text suffix = drop_right(drop_left(body.substr(decimal.length), is_blank), is_blank);
+  const bool bare = sign == '\0' && !unit_before && suffix.empty();
   if (!suffix.empty() && is_currency(suffix.back())) {
     suffix = drop_right(suffix.substr(0, suffix.size() - 1), is_blank);
   }
-  const bool percent = suffix == U"%";
+  const bool percent = suffix == U"%" || equals_lower(suffix, "percent");
   const double scale = percent ? 1.0 : scale_of(suffix);
   if (scale == 0.0) return Reason::no_number;
   const double value = to_double(decimal.digits) * scale;
   if (value == std::numeric_limits<double>::infinity()) return Reason::non_finite;
-  number = {sign == '-' ? -value : value, percent, is_year(text)};
+  number = {sign == '-' ? -value : value, percent, bare && is_year(body.substr(0, decimal.length))};
   return Reason::ok;
 }
 

@@ -11,7 +11,7 @@ namespace mixed_r1::verify {
 struct Number {
   double value = 0.0;
   bool percent = false;
-  bool year = false;  // exactly four digits, 1000 to 2999
+  bool year = false;  // an integer 1000 to 2999 of four digits, without sign, unit or separator
 };
 
 // An unsigned decimal in ASCII without separators, and how much of the source it took.

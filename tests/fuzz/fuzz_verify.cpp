@@ -1,11 +1,12 @@
 // A coverage-guided fuzzer of csrc/core/verify*.cpp, for GCC: -fsanitize-coverage=trace-pc calls
-// __sanitizer_cov_trace_pc at every edge, inputs that reach new edges are kept and mutated further, and ASan and UBSan
-// end the run at a fault.
+// __sanitizer_cov_trace_pc at every edge, inputs that reach new edges are kept and mutated further, and ASan
+// and UBSan end the run at a fault.
 //
 //   fuzz_verify TABLES TARGET CORPUS NEW_CORPUS CRASH INPUTS SECONDS SEED
 //
-// Corpus files hold one input a line in hexadecimal. Runs INPUTS inputs, or for SECONDS where INPUTS is 0. The input
-// that was running when a sanitizer stopped the program is written to CRASH.
+// Corpus files hold one input a line in hexadecimal. Runs INPUTS inputs, or for SECONDS where INPUTS is 0.
+// The input that was running when a sanitizer stopped the program, or that took a second, is written to
+// CRASH.
 #include <sanitizer/common_interface_defs.h>
 
 #include <algorithm>
@@ -72,7 +73,8 @@ void load_tables(const char* path) {
     std::uint32_t size = 0;
     file.read(reinterpret_cast<char*>(&size), sizeof size);
     std::vector<std::uint32_t> values(size);
-    file.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(size * sizeof(std::uint32_t)));
+    file.read(reinterpret_cast<char*>(values.data()),
+              static_cast<std::streamsize>(size * sizeof(std::uint32_t)));
     return values;
   };
   mixed_r1::verify::UnicodeTables tables;
@@ -99,7 +101,8 @@ GoldSpec spec(Task task, std::vector<std::string> answers, bool is_list = false)
   return out;
 }
 
-// Golds of each target; the first byte of an input chooses one.
+// Golds of each target; the first byte of an input chooses one. Those of the target "gold" are read from the
+// input.
 std::map<std::string, std::vector<GoldSpec>> make_targets() {
   std::map<std::string, std::vector<GoldSpec>> targets;
   targets["yes_no"] = {spec(Task::yes_no, {"yes"}), spec(Task::yes_no, {"no"})};
@@ -116,6 +119,7 @@ std::map<std::string, std::vector<GoldSpec>> make_targets() {
   targets["boxes"] = {spec(Task::grounding, {}), spec(Task::grounding, {})};
   targets["boxes"].back().settings.max_boxes = 2;
   targets["boxes"].back().settings.max_depth = 3;
+  targets["gold"] = {spec(Task::chart, {}), spec(Task::math, {}), spec(Task::multiple_choice, {"A"})};
   for (const Format format : {Format::think_answer, Format::answer, Format::boxed, Format::none}) {
     GoldSpec open_ended = spec(Task::open_ended, {});
     open_ended.settings.format = format;
@@ -135,7 +139,8 @@ void require(bool condition, const char* what) {
 void check(const std::string& text, const Row& row, const std::vector<double>& boxes) {
   const auto in_range = [](double value) { return std::isnan(value) || (value >= 0.0 && value <= 1.0); };
   require(in_range(row.format_value) && in_range(row.task_value), "a value is in [0, 1] or NaN");
-  require(row.format_reason <= Reason::internal_error && row.task_reason <= Reason::internal_error, "known reasons");
+  require(row.format_reason <= Reason::internal_error && row.task_reason <= Reason::internal_error,
+          "known reasons");
   require(row.begin <= row.end && row.end <= text.size(), "the answer lies in the completion");
   require(boxes.size() == 4 * row.num_boxes, "boxes are counted");
   require(row.num_boxes == 0 || row.task_reason == Reason::ok, "boxes only where they count");
@@ -147,7 +152,9 @@ void check(const std::string& text, const Row& row, const std::vector<double>& b
 
 class Fuzzer {
  public:
-  Fuzzer(const std::vector<GoldSpec>& specs, unsigned seed) : random_(seed) {
+  Fuzzer(const std::vector<GoldSpec>& specs, bool golds_from_input, unsigned seed)
+      : random_(seed), specs_(specs), golds_from_input_(golds_from_input) {
+    if (golds_from_input) return;
     for (const GoldSpec& one : specs) golds_.emplace_back(one);
     for (const Gold& gold : golds_) require(gold.valid, "the golds of a target are valid");
   }
@@ -158,12 +165,11 @@ class Fuzzer {
     std::memset(g_hits, 0, sizeof g_hits);
     g_previous = 0;
     if (!input.empty()) {
-      const Gold& gold = golds_[static_cast<unsigned char>(input[0]) % golds_.size()];
-      // A copy of exactly the right size, so that ASan sees any read beyond it.
-      const std::vector<char> bytes(input.begin() + 1, input.end());
-      std::vector<double> boxes;
-      const std::string_view text(bytes.data(), bytes.size());
-      check(input.substr(1), mixed_r1::verify::score(text, gold, false, boxes), boxes);
+      const auto start = std::chrono::steady_clock::now();
+      score(static_cast<unsigned char>(input[0]) % specs_.size(), input.substr(1));
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+      slowest_ = std::max(slowest_, seconds.count());
+      require(seconds.count() < 1.0, "a few kilobytes take no second");
     }
     bool fresh = false;
     for (std::size_t i = 0; i < kEdges; ++i) {
@@ -183,6 +189,8 @@ class Fuzzer {
     return fresh;
   }
 
+  double slowest() const { return slowest_; }
+
   std::string mutated() {
     std::string text = corpus_.empty() ? std::string(1, '\0') : corpus_[below(corpus_.size())];
     for (std::size_t rounds = 1 + below(4); rounds > 0; --rounds) mutate(text);
@@ -191,13 +199,33 @@ class Fuzzer {
   }
 
   std::size_t edges() const {
-    return static_cast<std::size_t>(std::count_if(seen_, seen_ + kEdges, [](unsigned char bits) { return bits != 0; }));
+    return static_cast<std::size_t>(
+        std::count_if(seen_, seen_ + kEdges, [](unsigned char bits) { return bits != 0; }));
   }
 
   const std::vector<std::string>& corpus() const { return corpus_; }
 
  private:
   static constexpr std::size_t kMaxLength = 6000;
+
+  void score(std::size_t which, const std::string& text) {
+    // A copy of exactly the right size, so that ASan sees any read beyond it.
+    const std::vector<char> bytes(text.begin(), text.end());
+    const std::string_view completion(bytes.data(), bytes.size());
+    std::vector<double> boxes;
+    if (!golds_from_input_) {
+      check(text, mixed_r1::verify::score(completion, golds_[which], false, boxes), boxes);
+      return;
+    }
+    GoldSpec spec = specs_[which];
+    const bool is_option = spec.task == Task::multiple_choice;
+    (is_option ? spec.options : spec.answers).assign(1, text);
+    const Gold gold(spec);
+    const Row row = mixed_r1::verify::score(completion, gold, false, boxes);
+    check(text, row, boxes);
+    const bool judged = gold.valid && !is_option && row.task_reason != Reason::too_long;
+    require(!judged || row.task_value == 1.0, "an answer equals itself");
+  }
 
   std::size_t below(std::size_t n) { return std::uniform_int_distribution<std::size_t>(0, n - 1)(random_); }
 
@@ -277,7 +305,8 @@ class Fuzzer {
         break;
       case 5: {  // a piece of itself again, sometimes many times
         const std::string piece = text.substr(at, 1 + below(16));
-        for (std::size_t times = 1 + (below(8) == 0 ? below(200) : 0); times > 0; --times) text.insert(at, piece);
+        for (std::size_t times = 1 + (below(8) == 0 ? below(200) : 0); times > 0; --times)
+          text.insert(at, piece);
         break;
       }
       default: {  // the rest of another input
@@ -288,7 +317,10 @@ class Fuzzer {
   }
 
   std::mt19937 random_;
+  std::vector<GoldSpec> specs_;
+  bool golds_from_input_;
   std::vector<Gold> golds_;
+  double slowest_ = 0.0;
   std::vector<std::string> corpus_;
   unsigned char seen_[kEdges] = {};
 };
@@ -311,9 +343,12 @@ int main(int argc, char** argv) {
   const auto targets = make_targets();
   const std::size_t limit = std::strtoull(argv[6], nullptr, 10);
   const double seconds = std::strtod(argv[7], nullptr);
-  static Fuzzer fuzzer(targets.at(argv[2]), static_cast<unsigned>(std::strtoul(argv[8], nullptr, 10)));
+  const auto seed = static_cast<unsigned>(std::strtoul(argv[8], nullptr, 10));
+  static Fuzzer fuzzer(targets.at(argv[2]), std::string(argv[2]) == "gold", seed);
   const auto start = std::chrono::steady_clock::now();
-  const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+  const auto elapsed = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
   std::size_t runs = 0;
   for (const std::string& input : read_corpus(argv[3])) {
     fuzzer.run(input);
@@ -326,6 +361,8 @@ int main(int argc, char** argv) {
   }
   std::ofstream out(argv[4]);
   for (const std::string& input : fuzzer.corpus()) write_hex(out, input);
-  std::printf("%s: %zu inputs in %.0f s, %zu edges (%zu from the corpus), %zu kept, no finding\n", argv[2], runs,
-              elapsed(), fuzzer.edges(), known, fuzzer.corpus().size());
+  std::printf(
+      "%s: %zu inputs in %.0f s, %zu edges (%zu from the corpus), %zu kept, slowest %.1f ms with sanitizers, "
+      "no finding\n",
+      argv[2], runs, elapsed(), fuzzer.edges(), known, fuzzer.corpus().size(), fuzzer.slowest() * 1e3);
 }

@@ -39,7 +39,7 @@ def wrapped(answer: str, shape: int) -> str:
 
 
 COMPLETIONS = st.one_of(
-    st.builds(wrapped, ANSWERS, st.integers(0, 6)),
+    st.builds(wrapped, ANSWERS, st.integers(0, len(SHAPES) - 1)),
     st.builds(wrapped, ANSWERS, st.just(0)),
     glued(TAGS, WORDS, BRACKETS),
     st.text(st.characters(), max_size=40),

@@ -26,7 +26,24 @@ GOOD = "<think>a</think><answer>b</answer>"
         ("\u00a0" + GOOD, Reason.TEXT_OUTSIDE_TAGS, Reason.OK, "b"),
         ("<answer>b</answer><think>a</think>", Reason.TAG_ORDER, Reason.OK, "b"),
         ("</think>a<think><answer>b</answer>", Reason.TAG_ORDER, Reason.OK, "b"),
-        ("<think><answer>b</answer></think>", Reason.TAG_ORDER, Reason.OK, "b"),
+        # nested: the answer in the thought, or a think tag in the answer
+        ("<think><answer>b</answer></think>", Reason.TAG_ORDER, Reason.TAG_ORDER, ""),
+        ("<think>a<answer>b</answer></think>c", Reason.TAG_ORDER, Reason.TAG_ORDER, ""),
+        ("<think>a<answer>b</think></answer>", Reason.TAG_ORDER, Reason.TAG_ORDER, ""),
+        ("<answer><think>b</think></answer>", Reason.TAG_ORDER, Reason.TAG_ORDER, ""),
+        ("<think>a</think><answer></think>b</answer>", Reason.DUPLICATE_TAG, Reason.TAG_ORDER, ""),
+        (
+            "<think>a</think><think><answer>b</answer></think>",
+            Reason.DUPLICATE_TAG,
+            Reason.TAG_ORDER,
+            "",
+        ),
+        ("<think>a <answer>b</answer>", Reason.NO_ANSWER_TAG, Reason.OK, "b"),  # never closed
+        ("a</think><answer>b</answer>", Reason.NO_ANSWER_TAG, Reason.OK, "b"),
+        ('<think a="<answer>">x</think><answer>b</answer>', Reason.DUPLICATE_TAG, Reason.DUPLICATE_TAG, ""),
+        ("<think>a</think><answer x='y'>b</answer>", Reason.NO_ANSWER_TAG, Reason.NO_ANSWER_TAG, ""),
+        ("<think>a</think><answer >b</answer >", Reason.NO_ANSWER_TAG, Reason.NO_ANSWER_TAG, ""),
+        ("<think>a</think><answer>b<answer>", Reason.DUPLICATE_TAG, Reason.DUPLICATE_TAG, ""),
         ("<think>a</think></answer>b<answer>", Reason.TAG_ORDER, Reason.TAG_ORDER, ""),
         ("<answer>b</answer>", Reason.NO_ANSWER_TAG, Reason.OK, "b"),
         ("<think>a</think>b", Reason.NO_ANSWER_TAG, Reason.NO_ANSWER_TAG, ""),
@@ -60,6 +77,10 @@ def test_think_answer(
     [
         ("answer", "so <answer>b</answer> it is", Reason.OK, "b"),
         ("answer", "b", Reason.NO_ANSWER_TAG, ""),
+        ("answer", "<think><answer>b</answer></think>", Reason.OK, "b"),  # it knows no think tags
+        ("answer", "<answer>b</answer><answer>b</answer>", Reason.DUPLICATE_TAG, ""),
+        ("answer", "</answer>b<answer>", Reason.TAG_ORDER, ""),
+        ("boxed", "\\boxed{\\boxed{b}}", Reason.DUPLICATE_TAG, ""),
         ("boxed", "so \\boxed{b} it is", Reason.OK, "b"),
         ("boxed", "\\boxed{\\frac{1}{2}}", Reason.OK, "\\frac{1}{2}"),
         ("boxed", "\\boxed{\\}}", Reason.OK, "\\}"),

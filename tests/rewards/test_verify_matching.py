@@ -54,6 +54,14 @@ def test_no(judge: Any, answer: str) -> None:
         ("it isn't true", Reason.AMBIGUOUS),
         ("it isn\u2019t true", Reason.AMBIGUOUS),
         ("not false", Reason.AMBIGUOUS),
+        ("yes no", Reason.AMBIGUOUS),
+        ("yes_no", Reason.AMBIGUOUS),
+        ("\u0443es", Reason.NO_MATCH),  # Cyrillic u
+        ("n\u03bf", Reason.NO_MATCH),  # Greek omicron
+        ("y\u200bes", Reason.NO_MATCH),
+        ("ye\u0301s", Reason.NO_MATCH),
+        ("yesyes", Reason.NO_MATCH),
+        ("1", Reason.NO_MATCH),
         ("y" * 5000, Reason.TOO_LONG),
         ("   ", Reason.EMPTY),
     ],
@@ -95,6 +103,13 @@ def test_neither(judge: Any, gold: str, answer: str, reason: Reason) -> None:
         "I choose B",
         "it must be (b)",
         "option b, surely",
+        "b, b",
+        "B (a dog)",
+        "a dog (B)",
+        "A dog, so (B)",
+        "B \u2014 a dog",
+        "a dog. The answer is option B.",
+        "It is not the cat. The answer is B",
         "B. It has a tail and four legs",
     ],
 )
@@ -114,6 +129,26 @@ def test_choice(judge: Any, answer: str) -> None:
         ("B. a cat", Reason.AMBIGUOUS),  # letter and text disagree
         ("A. a dog", Reason.AMBIGUOUS),
         ("option a or option b", Reason.AMBIGUOUS),
+        ("A or b", Reason.AMBIGUOUS),
+        ("b or A", Reason.AMBIGUOUS),
+        ("a/b", Reason.AMBIGUOUS),
+        ("a, b, c, d", Reason.AMBIGUOUS),
+        ("answer: both a and b", Reason.AMBIGUOUS),
+        ("B (a cat)", Reason.AMBIGUOUS),  # letter and text disagree
+        ("a cat (B)", Reason.AMBIGUOUS),
+        ("a cat. Answer: B", Reason.AMBIGUOUS),
+        ("The answer is: a cat, option B", Reason.AMBIGUOUS),
+        ("B = a cat", Reason.AMBIGUOUS),
+        ("B \u2013 a bird", Reason.AMBIGUOUS),
+        ("not B", Reason.AMBIGUOUS),
+        ("The answer is not (B)", Reason.AMBIGUOUS),
+        ("It isn't option B", Reason.AMBIGUOUS),
+        ("It isn\u2019t B", Reason.AMBIGUOUS),
+        ("neither A nor B", Reason.AMBIGUOUS),
+        ("anything except B", Reason.AMBIGUOUS),
+        ("\u0412", Reason.NO_MATCH),  # a Cyrillic letter that looks like B
+        ("\u0392", Reason.NO_MATCH),  # a Greek one
+        ("B\u0301", Reason.NO_MATCH),
         ("A horse", Reason.NO_MATCH),  # "A" is an article here
         ("A", Reason.NO_MATCH),
         ("E", Reason.NO_MATCH),  # no such option
@@ -134,6 +169,31 @@ def test_letter_before_text_and_equal_texts(judge: Any) -> None:
     assert judge("multiple_choice", "A", "red", ("red", "Red.", "blue"))[:2] == (0.0, Reason.AMBIGUOUS)
     assert judge("multiple_choice", "A", "A. red", ("red", "Red.", "blue"))[:2] == (1.0, Reason.OK)
     assert judge("multiple_choice", "D", "$\\frac{1}{2}$", OPTIONS)[:2] == (1.0, Reason.OK)
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "value"),
+    [
+        (("-5", "5"), "A. -5", 1.0),
+        (("-5", "5"), "A -5", 1.0),
+        (("-5", "5"), "A: $-5$", 1.0),
+        (("-5", "5"), "-5 (A)", 1.0),
+        (("-5", "5"), "A - 5", 0.0),
+        (("-5", "5"), "B. -5", 0.0),
+        (("-5", "5"), "A. 5", 0.0),
+        (("5", "-5"), "A - 5", 1.0),
+        (("(1, 2)", "(2, 1)"), "A. (1, 2)", 1.0),
+        (("(1, 2)", "(2, 1)"), "(A) (1,2)", 1.0),
+        (("(1, 2)", "(2, 1)"), "(2, 1), A", 0.0),
+        (("$5", "$6"), "A. $5", 1.0),
+        (("$6", "$5"), "A. $5", 0.0),
+        (("e.g. this", "i.e. that"), "A. e.g. this", 1.0),
+    ],
+)
+def test_marks_of_an_option_are_not_delimiters(
+    judge: Any, options: tuple[str, ...], answer: str, value: float
+) -> None:
+    assert judge("multiple_choice", "A", answer, options).value == value
 
 
 def test_texts_compare_in_one_form(judge: Any) -> None:

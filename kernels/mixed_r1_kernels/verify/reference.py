@@ -150,23 +150,34 @@ def _find_answer(text: str, settings: VerifySettings) -> Found:
 
 
 def _find_think_answer(text: str, settings: VerifySettings) -> Found:
-    """``think_answer``: the answer is found as in ``answer``; the format asks for the think block around
-    nothing else.
+    """``think_answer``: the answer is found as in ``answer``, but none where it is part of the thought or
+    holds a think tag; the format asks for the think block before it and nothing else.
     """
     found = _find_answer(text, settings)
     opening, closing = f"<{settings.think_tag}>", f"</{settings.think_tag}>"
+    if found.reason == Reason.OK and _nested(text, found, opening, closing):
+        found = found._replace(reason=Reason.TAG_ORDER)
     start, open_reason = _only_once(text, opening)
     end, close_reason = _only_once(text, closing)
     reason = _worst(open_reason, close_reason, found.reason)
     if reason == Reason.OK:
         answer_at = found.start - len(settings.answer_tag) - 2
-        between = text[end + len(closing) : answer_at] if found.reason == Reason.OK else ""
+        between = text[end + len(closing) : answer_at]
         after = text[found.end + len(settings.answer_tag) + 3 :]
         if found.reason == Reason.TAG_ORDER or not start < end < answer_at:
             reason = Reason.TAG_ORDER
         elif text[:start].strip(SPACE) or between.strip(SPACE) or after.strip(SPACE):
             reason = Reason.TEXT_OUTSIDE_TAGS
     return found._replace(format_reason=reason)
+
+
+def _nested(text: str, found: Found, opening: str, closing: str) -> bool:
+    """Whether a think tag lies in the answer, or the answer in a think block that is closed behind it. A
+    block that is never closed costs the format only.
+    """
+    before, body, after = text[: found.start], text[found.start : found.end], text[found.end :]
+    thinking = before.rfind(opening) > before.rfind(closing)
+    return opening in body or closing in body or (thinking and closing in after)
 
 
 def _find_boxed(text: str, settings: VerifySettings) -> Found:

@@ -1,9 +1,10 @@
 """Reference reader of chart answers: ChartQA's relaxed accuracy, our reading of its corners.
 
-A gold that is a number takes a number within 5 percent of it; a gold 0 or a year-like gold (four plain
-digits, 1000..2999) takes exactly that number. A percent sign on one side only leaves two readings of the
-bare number, the figure and the fraction: the better counts. Any other gold takes equal text (see
-``plain``), or ANLS. A list of golds takes a list of as many items, compared in order; the worst item decides.
+A gold that is a number takes a number within 5 percent of it; a gold 0 or a year-like gold (an integer
+1000..2999 without a unit or a separator) takes exactly that number. A percent sign on one side only leaves
+two readings of the bare number, the figure and the fraction: the better counts. Any other gold takes equal
+text (see ``plain``), or ANLS. A list of golds takes a list of as many items, compared in order; the worst
+item decides.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def score_chart(answer: str, gold: ChartGold, settings: VerifySettings) -> tuple
 def _split(answer: str, max_items: int) -> list[str] | None:
     """Items of ``[a, b]``, ``(a, b)`` or ``a, b``; None where there are too many.
 
-    The separator is the first of these that occurs: ``;``, a line break, a comma before white space, a comma.
+    The separator is the first of these that occurs: ``;``, a line break (with or without a comma before it),
+    a comma before white space, a comma.
     """
     body = narrow(answer).strip(SPACE)
     if body[:1] + body[-1:] in ("[]", "()", "{}"):
@@ -81,7 +83,7 @@ def _split(answer: str, max_items: int) -> list[str] | None:
     if ";" in body:
         parts = body.split(";")
     elif "\n" in body:
-        parts = body.split("\n")
+        parts = [part.strip(SPACE).removesuffix(",") for part in body.split("\n")]
     elif ", " in body or ",\t" in body:
         parts = body.replace(",\t", ", ").split(", ")
     else:

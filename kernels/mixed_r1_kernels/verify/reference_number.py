@@ -19,8 +19,8 @@ NON_FINITE = ("nan", "inf", "infinity")
 
 
 class Number(NamedTuple):
-    """``value`` as written, times its scale. ``percent``: a percent sign followed. ``year``: exactly four
-    digits, 1000 to 2999.
+    """``value`` as written, times its scale. ``percent``: a percent sign followed. ``year``: an integer 1000
+    to 2999 of four digits, no sign, unit or separator beside them ("2015.0" is one).
     """
 
     value: float
@@ -50,15 +50,17 @@ def read_number(text: str) -> Number | Reason:
     """The number that the whole of ``text`` is, or NO_NUMBER, or NON_FINITE (nan, inf, beyond the double
     range).
 
-    ``[sign] [currency] [sign] digits [fraction] [exponent] [%] [scale] [currency] [.]``, white space
-    between the parts; quotes, asterisks and backticks around it are dropped. Digits are plain or in groups
-    ``1,234,567``. Scales: k K M B T bn mn thousand million billion trillion.
+    ``[sign] [currency] [sign] digits [fraction] [exponent] [% | percent | scale] [currency] [.]``, white
+    space between the parts; quotes, asterisks and backticks around it are dropped. Digits are plain or in
+    groups ``1,234,567``. Scales: k K M B T bn mn thousand million billion trillion.
     """
     body = narrow(text).strip(WRAPPERS)
     if body.endswith(".") and not body.endswith(".."):
         body = body[:-1].rstrip(WRAPPERS)
     sign, body = _signed(body)
+    bare = not sign
     if body and unicodedata.category(body[0]) == "Sc":
+        bare = False
         body = body[1:].lstrip(" ")
         if not sign:
             sign, body = _signed(body)
@@ -68,16 +70,18 @@ def read_number(text: str) -> Number | Reason:
     if not digits:
         return Reason.NO_NUMBER
     suffix = body[end:].strip(" ")
+    bare = bare and not suffix
     if suffix and unicodedata.category(suffix[-1]) == "Sc":
         suffix = suffix[:-1].rstrip(" ")
-    percent = suffix == "%"
+    percent = suffix == "%" or suffix.lower() == "percent"
     scale = LETTER_SCALES.get(suffix) or WORD_SCALES.get(suffix.lower())
     if suffix and not percent and scale is None:
         return Reason.NO_NUMBER
     value = float(digits) * (scale or 1.0)
     if value in (float("inf"), float("-inf")):
         return Reason.NON_FINITE
-    year = not sign and len(text) == 4 and text.isascii() and text.isdigit() and 1000 <= value <= 2999
+    whole, _, fraction = body[:end].partition(".")
+    year = bare and len(whole) == 4 and whole.isdigit() and not fraction.strip("0") and 1000 <= value <= 2999
     return Number(-value if sign == "-" else value, percent, year)
 
 

@@ -20,7 +20,12 @@ QUOTES = "\"'`*_\u2018\u2019\u201c\u201d"
 QUALIFIERS = frozenset(("correct", "right", "final", "best"))
 NOUNS = frozenset(("answer", "option", "choice"))
 JOINERS = frozenset(("or", "and", "is", "because", "since", "as", "but"))  # after these "A" was no article
+CONNECTIVES = frozenset(("or", "and", "both", "either"))
+POINTERS = NOUNS | {"is", "the"}  # between an option's text, or a negation, and the letter
 BEFORE_LETTER, AFTER_LETTER = "([{\"'`*_$", ")]}\"'`*_$.:"
+STOPS = ".,;!?\n"
+OPENERS, CLOSERS = "([{\"'`*_.:, \t\n\r\f\v", ")]}\"'`*_.:, \t\n\r\f\v"
+QUOTED, MARKS = OPENERS + CLOSERS + "$", OPENERS + CLOSERS + "$=-;\u2013\u2014"
 AMBIGUOUS = -1
 
 
@@ -123,8 +128,9 @@ def _choose(answer: str, options: tuple[str, ...]) -> int | None:
     1. one word that is the letter of an option: a bare letter is a letter, whatever the options say;
     2. the full text of an option (of two options alike: AMBIGUOUS);
     3. rules 1 and 2 after a lead such as "The correct answer is:" or "Option";
-    4. a label with a delimiter ("B.", "(B)", "B:"), then the full text of an option: both must agree;
-    5. all letters mentioned (see ``_mentions``): one is the choice, two are AMBIGUOUS.
+    4. a label ("B.", "(B)", "B:"), then the full text of an option: both must agree;
+    5. all letters mentioned (see ``_mentions``): one is the choice, two are AMBIGUOUS, and so is one that is
+       denied ("not B"), or beside the full text of another option ("a cat (B)").
     """
     text = answer if answer.isascii() else unicodedata.normalize("NFKD", answer)
     found = words(text)
@@ -136,15 +142,18 @@ def _choose(answer: str, options: tuple[str, ...]) -> int | None:
         if named is not None:
             return named
     if rest and (index := _letter(rest[0].text, len(options))) is not None:
-        after = text[rest[0].end :]
-        body = after.lstrip(AFTER_LETTER + "-, \t\n\r\f\v")
-        named = _named(body, options) if len(body) < len(after) else None
-        if named is not None:
-            return index if options[index] == plain(body) else AMBIGUOUS
-    mentioned = _mentions(text, found, len(options))
+        named_after = _text_after(text[rest[0].end :], options)
+        if named_after is not None:
+            return index if options[index] == named_after else AMBIGUOUS
+    mentioned = _mentions(text, found, rest, len(options))
     if not mentioned:
         return None
-    return mentioned.pop() if len(mentioned) == 1 else AMBIGUOUS
+    if len(set(mentioned.values())) > 1 or any(_is_denied(text, found, i) for i in mentioned):
+        return AMBIGUOUS
+    index = mentioned[min(mentioned)]
+    before = text[start : found[_first_pointer(found, min(mentioned))].start]
+    beside = (_text_before(before, options), _text_after(text[found[max(mentioned)].end :], options))
+    return index if all(named in (None, options[index]) for named in beside) else AMBIGUOUS
 
 
 def _letter(word: str, count: int) -> int | None:
@@ -161,6 +170,39 @@ def _named(text: str, options: tuple[str, ...]) -> int | None:
     if not matches:
         return None
     return matches[0] if len(matches) == 1 else AMBIGUOUS
+
+
+def _text_before(part: str, options: tuple[str, ...]) -> str | None:
+    """The text of the option that ``part``, which ends where a letter is, names; None where it names none."""
+    return _first_named((part.rstrip(OPENERS), part.strip(QUOTED), part.strip(MARKS)), options)
+
+
+def _text_after(part: str, options: tuple[str, ...]) -> str | None:
+    """The same of a ``part`` that starts behind a letter."""
+    return _first_named((part.lstrip(CLOSERS), part.strip(QUOTED), part.strip(MARKS)), options)
+
+
+def _first_named(bodies: tuple[str, ...], options: tuple[str, ...]) -> str | None:
+    """Marks may be part of an option's text ("-5", "(1, 2)"): the body with most of them that names one."""
+    return next((plain(body) for body in bodies if _named(body, options) is not None), None)
+
+
+def _first_pointer(found: list[Word], i: int) -> int:
+    """The first of the pointers ("is", "the", "option") right before word ``i``, or ``i``."""
+    while i > 0 and found[i - 1].text.lower() in POINTERS:
+        i -= 1
+    return i
+
+
+def _is_denied(text: str, found: list[Word], i: int) -> bool:
+    """Whether "not", "isn't", "except" ... stands before word ``i`` and its pointers, in its sentence."""
+    first = _first_pointer(found, i)
+    if first == 0:
+        return False
+    before = found[first - 1]
+    word = before.text.lower()
+    denies = word in NEGATIONS or word == "except" or word.endswith(("n't", "n\u2019t"))
+    return denies and not any(c in STOPS for c in text[before.end : found[i].start])
 
 
 def _after_lead(text: str, found: list[Word]) -> int:
@@ -180,18 +222,20 @@ def _after_lead(text: str, found: list[Word]) -> int:
     return end
 
 
-def _mentions(text: str, found: list[Word], count: int) -> set[int]:
-    """The options whose letters stand alone in ``text``.
+def _mentions(text: str, found: list[Word], rest: list[Word], count: int) -> dict[int, int]:
+    """The words of ``text`` that are letters of options, and which.
 
-    A small letter counts in brackets, before ")" or after "option" or "choice". A capital counts, except an
-    "A" or "I" that goes on as a sentence ("A dog"): white space, then a word that is not "or", "and", "is",
+    Where the ``rest`` after a lead is nothing but letters and "or", "and", "both", "either", each of them is.
+    Else a small letter is in brackets, before ")" or after "option" or "choice". A capital is, except an "A"
+    or "I" that goes on as a sentence ("A dog"): white space, then a word that is not "or", "and", "is",
     "because" ...
     """
-    mentioned = set()
-    for i, word in enumerate(found):
-        index = _letter(word.text, count)
-        if index is None:
-            continue
+    letters = {i: index for i, word in enumerate(found) if (index := _letter(word.text, count)) is not None}
+    if all(_letter(word.text, count) is not None or word.text.lower() in CONNECTIVES for word in rest):
+        return letters
+    mentioned = {}
+    for i, index in letters.items():
+        word = found[i]
         before = text[word.start - 1] if word.start else ""
         after = text[word.end] if word.end < len(text) else ""
         named = i > 0 and found[i - 1].text.lower() in ("option", "choice")
@@ -204,7 +248,7 @@ def _mentions(text: str, found: list[Word], count: int) -> set[int]:
         else:
             counts = True
         if counts:
-            mentioned.add(index)
+            mentioned[i] = index
     return mentioned
 
 
