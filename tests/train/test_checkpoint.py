@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 
+from mixed_r1.models import tiny_adapter
 from mixed_r1.train.checkpoint import CheckpointError, find_checkpoint, save_checkpoint, verify_checkpoint
 
 
@@ -42,46 +44,128 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
     assert not list(tmp_path.glob(".writing-*"))
 
 
-def test_every_damage_is_found_and_the_previous_one_serves(tmp_path):
-    """Flipped bits, truncation, missing, added and swapped files, at random places."""
-    save_checkpoint(tmp_path, 5, write("old"))
-    save_checkpoint(tmp_path, 10, write("new"))
-    victim = tmp_path / "step-000010"
-    files = sorted(path for path in victim.rglob("*") if path.is_file())
-    originals = {path: path.read_bytes() for path in files}
-    rng = random.Random(0)
-    for trial in range(200):
-        damage(rng, victim, rng.choice(files), originals, trial)
-        with pytest.raises(CheckpointError):
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory):
+    """Two checkpoints of a real model."""
+    root = tmp_path_factory.mktemp("two")
+    for step in (5, 10):
+        adapter = tiny_adapter("qwen2_5_vl", corpus=["some words to learn"], seed=step)
+        save_checkpoint(root, step, adapter.save)
+    return root
+
+
+def flip(rng, path):
+    data = bytearray(path.read_bytes())
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+
+
+def truncate(rng, path):
+    path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
+
+
+def lengthen(rng, path):
+    path.write_bytes(path.read_bytes() + rng.randbytes(rng.choice([1, 8, 4096])))
+
+
+def zero(rng, path):
+    """As a file whose blocks never reached the disk."""
+    data = bytearray(path.read_bytes())
+    start = rng.randrange(len(data))
+    data[start : start + 4096] = bytes(len(data[start : start + 4096]))
+    path.write_bytes(data)
+
+
+def remove(rng, path):
+    path.unlink()
+
+
+def swap_with_neighbour(rng, path):
+    other = rng.choice([p for p in path.parent.iterdir() if p != path and p.is_file()])
+    data = path.read_bytes()
+    path.write_bytes(other.read_bytes())
+    other.write_bytes(data)
+
+
+def take_from_another(rng, path):
+    """The same file of another checkpoint: sound in itself."""
+    path.write_bytes((path.parents[1] / "step-000005" / path.name).read_bytes())
+
+
+def add(rng, path):
+    (path.parent / f"model-{rng.randrange(9)}.safetensors").write_bytes(path.read_bytes())
+
+
+def become_directory(rng, path):
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES = [
+    *(flip, flip, flip, truncate, lengthen, zero, remove),
+    *(swap_with_neighbour, take_from_another, add, become_directory),
+]
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("number", [110, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_every_damage_is_found_and_the_previous_one_serves(two_models, tmp_path, number):
+    """At random places of random files of a real model's checkpoint, the manifest among them. What is found
+    is a wrong sum or list of files, so nothing but the manifest has been parsed."""
+    rng, intact = random.Random(number), two_models / "step-000010"
+    before = contents(intact)
+    shutil.copytree(two_models / "step-000005", tmp_path / "step-000005")
+    victim, unchanged = tmp_path / "step-000010", 0
+    for trial in range(number):
+        shutil.copytree(intact, victim)
+        DAMAGES[trial % len(DAMAGES)](rng, rng.choice(sorted(victim.iterdir())))
+        if contents(victim) == before:  # zeros where zeros were, a file that both checkpoints share
             verify_checkpoint(victim)
-        if trial % 20 == 0:
-            with pytest.warns(UserWarning, match="checkpoint skipped"):
+            unchanged += 1
+        else:
+            problem = "must (have the SHA-256 sum|hold the files|be a readable manifest|be as it was written)"
+            with pytest.warns(UserWarning, match=f"checkpoint skipped: {victim}.* {problem}"):
                 assert find_checkpoint(tmp_path) == tmp_path / "step-000005"
-        (victim / "extra").unlink(missing_ok=True)
-        for path, data in originals.items():
-            path.write_bytes(data)
-    verify_checkpoint(victim)
+        shutil.rmtree(victim)
+    print(f"{number - unchanged} damages found, {unchanged} changed nothing")
+    assert unchanged < number / 8
 
 
-def damage(rng, victim, path, originals, trial):
-    data = bytearray(originals[path])
-    kind = trial % 5
-    if kind == 0:
-        place = rng.randrange(len(data))
-        data[place] ^= 1 << rng.randrange(8)
-        path.write_bytes(data)
-        # A flip inside the manifest can leave it meaning the same (white space): make it bite.
-        if path.name == "manifest.json":
-            path.write_bytes(data[: len(data) // 2])
-    elif kind == 1:
-        path.write_bytes(data[: rng.randrange(len(data))])
-    elif kind == 2:
-        path.unlink()
-    elif kind == 3:
-        (victim / "extra").write_text("x")
-    else:
-        other = rng.choice([p for p in originals if p != path])
-        path.write_bytes(originals[other])
+def test_every_byte_of_a_manifest_counts(tmp_path):
+    save_checkpoint(tmp_path, 5, write("x"))
+    path = tmp_path / "step-000005" / "manifest.json"
+    data = path.read_bytes()
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
+        with pytest.raises(CheckpointError, match="manifest"):
+            verify_checkpoint(path.parent)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here whose reading fails")
+def test_a_file_that_cannot_be_read_sends_a_run_back(tmp_path):
+    for step in (5, 10):
+        save_checkpoint(tmp_path, step, write(str(step)))
+    weights = tmp_path / "step-000010" / "weights.bin"
+    weights.unlink()
+    weights.symlink_to("/proc/self/mem")  # whose first byte is an input/output error
+    with pytest.warns(UserWarning, match="must be readable, got .*Errno 5"):
+        assert find_checkpoint(tmp_path) == tmp_path / "step-000005"
+
+
+def test_steps_left_behind_by_a_run_that_fell_back_go(tmp_path):
+    """They must not take the places of the newest two."""
+    for step in (5, 10, 1_000_000):
+        save_checkpoint(tmp_path, step, write(str(step)), keep=3)
+    assert find_checkpoint(tmp_path) == tmp_path / "step-1000000"
+    for step in (10, 1_000_000):
+        (tmp_path / f"step-{step:06d}" / "weights.bin").write_bytes(b"")
+    with pytest.warns(UserWarning, match="checkpoint skipped"):
+        assert find_checkpoint(tmp_path) == tmp_path / "step-000005"
+    save_checkpoint(tmp_path, 6, write("6"))
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-000005", "step-000006"]
 
 
 def test_nothing_usable_is_an_error_and_nothing_at_all_is_none(tmp_path):

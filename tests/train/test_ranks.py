@@ -130,6 +130,27 @@ def test_a_run_goes_on_with_another_number_of_ranks(launch, start, tmp_path):
         assert all(torch.equal(left[key], right[key]) for key in left), name
 
 
+@pytest.mark.slow
+def test_a_run_of_one_rank_goes_on_with_two(launch, start, tmp_path):
+    """By another engine, and with a number of prompts that two ranks cannot share evenly."""
+    changes = {
+        "checkpoint_every": 1,
+        "zero_stage": 2,
+        "prompts_per_step": 5,
+        "mixture": "equal",
+        "freeze": [],
+    }
+    changes["data"] = image_and_text_by_turns(start, tmp_path / "turns.jsonl")
+    straight = settings(start, tmp_path / "straight", **changes)
+    train(straight)
+    stopped = settings(start, tmp_path / "stopped", **changes)
+    (rank,) = started(launch, stopped, ranks=1, fault="term 0 rollout of step 2")
+    assert rank.wait(400) == 143, rank.text
+    finish(started(launch, stopped, resume=True))
+    assert_same_numbers(straight.out, stopped.out)
+    assert len(list((stopped.out / "checkpoints" / "latest").glob("rng-*"))) == 2
+
+
 def test_more_ranks_than_prompts_is_an_error(start, tmp_path):
     class Four(Ranks):
         world_size = property(lambda self: 4, lambda self, value: None)
