@@ -6,15 +6,18 @@ name ends in an instruction set gets that set's flags. MIXED_R1_BUILD_JOBS=N run
 (default: one per core).
 
 ``mixed_r1_kernels._torch_ops`` (torch.ops.mixed_r1.*) is built where torch can be imported, that is, without
-build isolation: MIXED_R1_TORCH_OPS=auto|0|1; 1 makes its absence an error. With a CUDA torch and nvcc it
-includes csrc/cuda: MIXED_R1_CUDA=auto|0|1, MIXED_R1_CUDA_ARCHS="80 90a".
+build isolation: MIXED_R1_TORCH_OPS=auto|0|1; 1 makes its absence an error. With a CUDA torch and an nvcc of
+its major version it includes csrc/cuda: MIXED_R1_CUDA=auto|0|1, MIXED_R1_CUDA_ARCHS="80 90a". Such a module
+fits one version of torch: MIXED_R1_LOCAL_VERSION="cu130.torch2.13" says so in the version of the wheel.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ import nanobind
 from pybind11.setup_helpers import ParallelCompile
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.egg_info import egg_info
 
 ROOT = Path(__file__).resolve().parent
 CORE_FLAGS = [
@@ -53,23 +57,26 @@ def source_flags(source: str) -> list[str]:
     return next((flags for suffix, flags in ISA_FLAGS.items() if stem.endswith(suffix)), [])
 
 
+def sorted_sources(pattern: str) -> list[str]:
+    return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern))
+
+
 def core_sources() -> list[str]:
     """csrc/core/*.cpp, without the x86 files elsewhere."""
-    names = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("csrc/core/*.cpp"))
+    names = sorted_sources("csrc/core/*.cpp")
     return [name for name in names if IS_X86 or not Path(name).stem.endswith(tuple(ISA_FLAGS))]
 
 
 def headers() -> list[str]:
-    return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("csrc/**/*.[hi]*"))
+    return [*sorted_sources("csrc/**/*.[hi]*"), *sorted_sources("csrc/**/*.cuh")]
 
 
 def native_extension() -> Extension:
     """The NumPy module: nanobind is one more source of it, from the installed package."""
     nanobind_root = Path(nanobind.include_dir()).parent
-    bindings = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("csrc/numpy_*.cpp"))
     return Extension(
         "mixed_r1_kernels._native",
-        sources=[*bindings, *core_sources(), "csrc/nanobind_library.cpp"],
+        sources=[*sorted_sources("csrc/numpy_*.cpp"), *core_sources(), "csrc/nanobind_library.cpp"],
         include_dirs=[
             "csrc",
             *(str(nanobind_root / part) for part in ("include", "src", "ext/robin_map/include")),
@@ -102,23 +109,25 @@ def torch_extensions() -> list[Extension]:
             raise
         return []
     with_cuda = uses_cuda(torch)
-    core = [s for s in core_sources() if Path(s).stem.split("_")[0] in ("box", "advantages", "dispatch")]
-    cuda = ["csrc/cuda/box_iou.cu", "csrc/cuda/advantages.cu"] if with_cuda else []
+    core = [source for source in core_sources() if not Path(source).stem.startswith("verify")]
+    cuda = ["csrc/torch_cuda.cpp", *sorted_sources("csrc/cuda/*.cu")] if with_cuda else []
+    toolkit = [cuda_toolkit()] if with_cuda else []
     return [
         Extension(
             "mixed_r1_kernels._torch_ops",
-            sources=["csrc/torch_module.cpp", *core, *cuda],
+            sources=["csrc/torch_module.cpp", "csrc/torch_checks.cpp", *core, *cuda],
             include_dirs=["csrc"],
-            library_dirs=cpp_extension.library_paths("cuda" if with_cuda else "cpu"),
+            library_dirs=[*cpp_extension.library_paths(), *(str(path / "lib64") for path in toolkit)],
             libraries=[
                 *("c10", "torch", "torch_cpu", "torch_python"),
                 *(["c10_cuda", "torch_cuda", "cudart"] if with_cuda else []),
             ],
             define_macros=[("NDEBUG", None), *([("MIXED_R1_WITH_CUDA", None)] if with_cuda else [])],
-            # -isystem: torch's headers are not ours to warn about.
+            # -isystem: the headers of torch and CUDA are not ours to warn about.
             extra_compile_args=[
                 *(*CORE_FLAGS, "-ffunction-sections", "-fdata-sections"),
-                *(f"-isystem{path}" for path in cpp_extension.include_paths("cuda" if with_cuda else "cpu")),
+                *(f"-isystem{path}" for path in cpp_extension.include_paths()),
+                *(f"-isystem{path / 'include'}" for path in toolkit),
             ],
             extra_link_args=["-Wl,--gc-sections", "-pthread"],
             depends=["setup.py", *headers()],
@@ -130,16 +139,30 @@ def torch_extensions() -> list[Extension]:
 def uses_cuda(torch: Any) -> bool:
     """Whether csrc/cuda goes into the torch module."""
     wanted = wants("MIXED_R1_CUDA")
-    lacking = [
-        what
-        for what, found in (("a CUDA torch", torch.version.cuda), ("nvcc", shutil.which("nvcc")))
-        if not found
-    ]
+    lacking = None
+    if torch.version.cuda is None:
+        lacking = "a CUDA torch (this one is for the CPU)"
+    elif shutil.which("nvcc") is None:
+        lacking = "nvcc"
+    elif nvcc_version().split(".")[0] != torch.version.cuda.split(".")[0]:
+        lacking = f"nvcc of torch's CUDA {torch.version.cuda} (it is {nvcc_version()})"
     if wanted and lacking:
         raise RuntimeError(
-            f"MIXED_R1_CUDA=1 must have a CUDA torch and nvcc, got no {' and no '.join(lacking)}"
+            f"MIXED_R1_CUDA=1 must have a CUDA torch and nvcc of its version, got no {lacking}"
         )
-    return wanted is not False and not lacking
+    return wanted is not False and lacking is None
+
+
+def nvcc_version() -> str:
+    shown = subprocess.run(["nvcc", "--version"], capture_output=True, text=True, check=True).stdout
+    return re.search(r"release (\d+\.\d+)", shown)[1]
+
+
+def cuda_toolkit() -> Path:
+    """Where nvcc's headers and libraries are. Asked of nvcc, which may be a link or a wrapper elsewhere."""
+    command = ["nvcc", "--dryrun", "-x", "cu", "-c", os.devnull]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return Path(re.search(r"^#\$ TOP=(.*)$", shown, re.MULTILINE)[1].strip())
 
 
 def nvcc_command(source: str, obj: str, pp_opts: list[str]) -> list[str]:
@@ -152,6 +175,16 @@ def is_stale(obj: str, source: str) -> bool:
     """Whether ``obj`` is older than its source, these build rules, or (our sources) any of our headers."""
     inputs = [source, "setup.py", *(headers() if source.startswith("csrc") else ())]
     return max(map(os.path.getmtime, inputs)) > os.path.getmtime(obj)
+
+
+class EggInfo(egg_info):
+    """egg_info that adds MIXED_R1_LOCAL_VERSION to the version."""
+
+    def initialize_options(self) -> None:
+        super().initialize_options()
+        local = os.environ.get("MIXED_R1_LOCAL_VERSION")
+        if local:
+            self.tag_build = f"+{local}"
 
 
 class BuildExt(build_ext):
@@ -173,4 +206,7 @@ class BuildExt(build_ext):
 
 
 with ParallelCompile("MIXED_R1_BUILD_JOBS", needs_recompile=is_stale):
-    setup(ext_modules=[native_extension(), *torch_extensions()], cmdclass={"build_ext": BuildExt})
+    setup(
+        ext_modules=[native_extension(), *torch_extensions()],
+        cmdclass={"build_ext": BuildExt, "egg_info": EggInfo},
+    )

@@ -69,7 +69,7 @@ def bmas_cases() -> Iterator[Case]:
         work = sum(n * len(set(text)) for n, text in zip(distinct, data.references, strict=True))
         yield Case(
             name=f"bmas, {prompts} x 16, d={dim}, bfloat16 table, lists in, arrays out",
-            contenders=[*own(run, tolerance), *that_run(_bmas_peers(data, moved))],
+            contenders=[*own(run, tolerance, ("triton", "cuda")), *that_run(_bmas_peers(data, moved))],
             error=largest_difference(np.stack(expected[:2])),
             work=2.0 * dim * work,
             unit="GFLOP/s",

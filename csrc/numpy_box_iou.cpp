@@ -3,6 +3,7 @@
 #include <nanobind/nanobind.h>
 
 #include <cstdlib>
+#include <stdexcept>
 #include <string_view>
 
 #include "core/box_iou.h"
@@ -13,14 +14,18 @@ namespace mixed_r1 {
 
 namespace {
 
-// The memory of an ndarray, held while this lives.
+// The memory of an ndarray, held while this lives. Not held where the array lends none, such as one of dates.
 struct Buffer : Py_buffer {
-  Buffer(nb::handle array, int flags) {
-    if (PyObject_GetBuffer(array.ptr(), this, flags) != 0) throw nb::python_error();
+  Buffer(nb::handle array, int flags) : held(PyObject_GetBuffer(array.ptr(), this, flags) == 0) {
+    if (!held) PyErr_Clear();
   }
-  ~Buffer() { PyBuffer_Release(this); }
+  ~Buffer() {
+    if (held) PyBuffer_Release(this);
+  }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
+
+  const bool held;
 };
 
 struct Boxes : Buffer {
@@ -28,6 +33,7 @@ struct Boxes : Buffer {
 
   // 'f' or 'd', or 0 where this is no [N, 4] array of native float32 or float64.
   char type() const {
+    if (!held) return '\0';
     const std::string_view name = format == nullptr ? "B" : format;
     return ndim == 2 && shape[1] == 4 && (name == "f" || name == "d") ? name[0] : '\0';
   }
@@ -52,6 +58,7 @@ int find_kind(nb::handle name) {
 template <class T>
 void compute(const Boxes& boxes1, const Boxes& boxes2, BoxKind kind, bool paired, nb::handle result) {
   const Buffer out(result, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE);
+  if (!out.held) throw std::logic_error("numpy.empty must lend its memory");
   const auto run = [&] {
     auto* const scores = static_cast<T*>(out.buf);
     if (paired) {

@@ -1,5 +1,6 @@
 #include "core/bmas_device_plan.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "core/bmas_plan.h"
@@ -59,6 +60,31 @@ BmasDevicePlan plan_for_device(std::int64_t num_ids, const TokenSequences& compl
     append_completions(group, index, first_row, counts, plan);
   }
   return plan;
+}
+
+BmasWaves plan_waves(const BmasDevicePlan& plan, std::int64_t max_cosines) {
+  BmasWaves planned;
+  const auto num_groups = static_cast<std::int32_t>(plan.row_begin.size() - 1);
+  std::size_t tile = 0, completion = 0;
+  std::int64_t cosines = 0;
+  for (std::int32_t group = 0; group < num_groups; ++group) {
+    const auto next = static_cast<std::size_t>(group) + 1;
+    const std::int64_t rows = plan.row_begin[next] - plan.row_begin[next - 1];
+    const std::int64_t area = rows * (plan.column_begin[next] - plan.column_begin[next - 1]);
+    if (group == 0 || cosines + area > max_cosines) {
+      const auto t = static_cast<std::int64_t>(tile), c = static_cast<std::int64_t>(completion);
+      planned.waves.push_back({t, t, c, c});
+      cosines = 0;
+    }
+    planned.cosine_begin.push_back(cosines);
+    cosines += area;
+    planned.most_cosines = std::max(planned.most_cosines, cosines);
+    while (tile < plan.tile_group.size() && plan.tile_group[tile] == group) ++tile;
+    while (completion < plan.completion_group.size() && plan.completion_group[completion] == group) ++completion;
+    planned.waves.back().tile_end = static_cast<std::int64_t>(tile);
+    planned.waves.back().completion_end = static_cast<std::int64_t>(completion);
+  }
+  return planned;
 }
 
 }  // namespace mixed_r1

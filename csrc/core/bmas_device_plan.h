@@ -30,4 +30,18 @@ BmasDevicePlan plan_for_device(std::int64_t num_ids, const TokenSequences& compl
                                const TokenSequences& references, const std::int64_t* reference_of, int row_block,
                                int num_threads);
 
+// Consecutive groups that run at once, as ranges of the plan's tiles and completions.
+struct BmasWave {
+  std::int64_t tile_begin = 0, tile_end = 0, completion_begin = 0, completion_end = 0;
+};
+
+struct BmasWaves {
+  std::vector<BmasWave> waves;
+  std::vector<std::int64_t> cosine_begin;  // [groups] where a group's rows x columns cosines begin within its wave
+  std::int64_t most_cosines = 0;           // of any wave
+};
+
+// Waves of at most max_cosines cosines, or of one group.
+BmasWaves plan_waves(const BmasDevicePlan& plan, std::int64_t max_cosines);
+
 }  // namespace mixed_r1

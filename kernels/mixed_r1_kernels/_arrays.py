@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["contiguous", "is_tensor", "like", "to_numpy"]
+__all__ = ["contiguous", "from_sequence", "is_tensor", "like", "require_dense", "to_numpy"]
 
 
 def is_tensor(value: Any) -> bool:
@@ -20,16 +20,43 @@ def to_numpy(name: str, value: Any) -> np.ndarray:
     float32.
 
     Raises:
-        TypeError: neither an ndarray nor a torch tensor.
+        TypeError: neither an ndarray nor a torch tensor; a masked array; a tensor as ``require_dense`` says.
+        ValueError: a tensor on a device without memory.
     """
     if isinstance(value, np.ndarray):
+        if isinstance(value, np.ma.MaskedArray):  # its mask would be ignored without a word
+            raise TypeError(f"{name} must be an ndarray without a mask, got {type(value).__name__}")
         return value
     if not is_tensor(value):
         raise TypeError(f"{name} must be an ndarray or a torch tensor, got {type(value).__name__}")
+    require_dense(name, value)
     tensor = value.detach().cpu()
     if str(tensor.dtype) == "torch.bfloat16":
         tensor = tensor.float()
-    return np.asarray(tensor.numpy())
+    try:
+        return np.asarray(tensor.resolve_conj().resolve_neg().numpy())
+    except (RuntimeError, TypeError) as error:  # a fake tensor, one that vmap wraps, a type NumPy lacks
+        raise TypeError(f"{name} must hold values that NumPy has, got {value.dtype} ({error})") from error
+
+
+def from_sequence(name: str, value: Any) -> np.ndarray:
+    """``to_numpy`` for arrays and tensors; any other sequence as the ndarray NumPy makes of it."""
+    return to_numpy(name, value) if isinstance(value, np.ndarray) or is_tensor(value) else np.asarray(value)
+
+
+def require_dense(name: str, tensor: Any) -> None:
+    """Refuse a tensor whose values do not lie in strided memory on a CPU or a GPU.
+
+    Raises:
+        TypeError: sparse, nested, quantized or in another library's layout.
+        ValueError: on another device, such as meta.
+    """
+    torch = sys.modules["torch"]
+    if tensor.is_nested or tensor.layout is not torch.strided or tensor.is_quantized:
+        layout = "nested" if tensor.is_nested else "quantized" if tensor.is_quantized else tensor.layout
+        raise TypeError(f"{name} must be a dense tensor, got {layout}")
+    if tensor.device.type not in ("cpu", "cuda"):
+        raise ValueError(f"{name} must be on cpu or cuda, got {tensor.device}")
 
 
 def like(array: np.ndarray, template: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mixed_r1_kernels._arrays import require_dense, to_numpy
 from mixed_r1_kernels._impl import missing, native, thread_count
 from mixed_r1_kernels.tensor_file import find_input_embedding, map_tensor, tensor_locations
 
@@ -30,8 +31,7 @@ class EmbeddingTable:
     ``rows`` is an ndarray (float32, float16, or the bfloat16 of ml_dtypes), bfloat16 bits as uint16 with
     ``dtype="bfloat16"``, or a torch tensor. A float32 table whose values are all bfloat16 values is kept as
     bfloat16: equal results, half the memory, a faster kernel. The table shares the caller's memory: rows must
-        not
-    change while it is in use.
+    not change while it is in use.
 
     Attributes:
         rows: [V, d], contiguous; on the CPU an ndarray (bfloat16 as uint16 bits), on a GPU a torch tensor.
@@ -40,7 +40,7 @@ class EmbeddingTable:
         inverse_norms: [V] float32 beside ``rows``; 0 for a zero-norm row (norm below 2**-40).
 
     Raises:
-        TypeError: ``rows`` is of another type or dtype.
+        TypeError: ``rows`` is of another type or dtype, masked, or not dense.
         ValueError: ``rows`` is not [V, d] with V, d >= 1, or a row is not finite or has a norm of 2**60 or
             more; the row is named.
     """
@@ -147,9 +147,8 @@ class EmbeddingTable:
             raise TypeError(
                 f"rows must be a float32, float16 or bfloat16 tensor, got {rows.dtype}, dtype={dtype!r}"
             )
-        if rows.device.type not in ("cpu", "cuda"):
-            raise ValueError(f"rows must be on cpu or cuda, got {rows.device}")
-        rows = rows.contiguous()
+        require_dense("rows", rows)
+        rows = rows.resolve_neg().contiguous()
         if rows.device.type == "cpu":
             return _tensor_bits(rows), name
         self.device = str(rows.device)
@@ -198,6 +197,7 @@ class EmbeddingTable:
 
 
 def _take_array(rows: np.ndarray, dtype: str | None) -> tuple[np.ndarray, str]:
+    rows = to_numpy("rows", rows)
     name = rows.dtype.name
     if name == "uint16" and dtype == "bfloat16":
         name = "bfloat16"
@@ -215,8 +215,8 @@ def _tensor_bits(rows: Any) -> np.ndarray:
     import torch
 
     if rows.dtype == torch.bfloat16:
-        return rows.view(torch.int16).numpy().view(np.uint16)
-    return rows.numpy()
+        return to_numpy("rows", rows.view(torch.int16)).view(np.uint16)
+    return to_numpy("rows", rows)
 
 
 def _widened(rows: np.ndarray, dtype: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import struct
 from pathlib import Path
 
@@ -286,3 +287,26 @@ def test_mutated_files_are_refused_or_read_within_bounds(
             assert map_tensor(path, name)[0].nbytes <= len(header)
     except ValueError as error:
         assert "must" in str(error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dim", [2**14, 2**9])
+def test_a_table_of_2_33_elements(dim: int) -> None:
+    """16 GiB of virtual memory, of which only the written pages and one page of zeros exist."""
+    num_rows = 2**33 // dim
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
+    try:
+        memory = mmap.mmap(-1, 2**34, flags)
+    except OSError as error:
+        pytest.skip(f"no virtual memory of that size: {error}")
+    rows = np.frombuffer(memory, np.uint16).reshape(num_rows, dim)
+    values = np.random.default_rng(0).standard_normal((6, dim)).astype(ml_dtypes.bfloat16)
+    rows[:3], rows[-3:] = values[:3].view(np.uint16), values[3:].view(np.uint16)
+    table, small = EmbeddingTable(rows, dtype="bfloat16"), EmbeddingTable(values)
+    assert np.flatnonzero(table.inverse_norms).tolist() == [0, 1, 2, *range(num_rows - 3, num_rows)]
+    np.testing.assert_array_equal(table.inverse_norms[-3:], small.inverse_norms[3:])
+    completion, reference = [num_rows - 1, 0, num_rows - 3], [num_rows - 2, 2, num_rows - 1]
+    found = bmas([completion], [reference], table, impl="native")
+    np.testing.assert_array_equal(
+        np.stack(found), np.stack(bmas([[5, 0, 3]], [[4, 2, 5]], small, impl="native"))
+    )

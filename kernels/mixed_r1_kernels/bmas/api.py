@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mixed_r1_kernels._arrays import from_sequence
 from mixed_r1_kernels._impl import missing, native, resolve, thread_count
 from mixed_r1_kernels.bmas import reference as float64
 from mixed_r1_kernels.embedding_table import EmbeddingTable
+
+_IMPLEMENTED = ("reference", "native", "triton", "cuda")
 
 
 class BmasScores(NamedTuple):
@@ -49,15 +52,16 @@ def bmas(
     clamped at 0 here.
 
     A score depends on its own pair alone: it is bit-equal for any batch order, batch size and number of
-    threads. "native" and "triton" compute S in float32 from the raw rows and average in float64; they are
-    within 5e-7 of "reference" (float64). "triton" runs where ``table`` is: ``table.to("cuda")``.
+    threads. "native", "triton" and "cuda" compute S in float32 from the raw rows and average in float64;
+    they are within 5e-7 of "reference" (float64). The latter two run where ``table`` is:
+    ``table.to("cuda")``.
 
     Args:
         completions: N integer sequences (lists, 1-D ndarrays or tensors), ragged, empty ones allowed.
         references: R integer sequences.
         table: the embedding table; ids index its rows.
         reference_of: [N] integers in [0, R), the reference of each completion. None: N == R, pairs in order.
-        impl: "auto", "reference", "native" or "triton".
+        impl: "auto", "reference", "native", "triton" or "cuda".
         num_threads: at most this many on the CPU. None: OMP_NUM_THREADS where it is set, else the cores of
             this process.
 
@@ -76,35 +80,44 @@ def bmas(
     reference_ids, reference_offsets = _flatten(references, "references", len(table))
     pairs = _checked_reference_of(reference_of, len(completion_offsets) - 1, len(reference_offsets) - 1)
     device = "cpu" if table.device == "cpu" else "cuda"
-    chosen = resolve(impl, op="bmas", implemented=("reference", "native", "triton"), device=device)
+    chosen = resolve(impl, op="bmas", implemented=_IMPLEMENTED, device=device)
+    sides = (completion_ids, completion_offsets), (reference_ids, reference_offsets)
     if chosen == "native":
         precision, recall = native().bmas(
             table.native_rows(),
             table.dtype,
             table.inverse_norms,
-            completion_ids,
-            completion_offsets,
-            reference_ids,
-            reference_offsets,
+            *sides[0],
+            *sides[1],
             pairs,
             thread_count(num_threads),
         )
     elif chosen == "triton":
         from mixed_r1_kernels.bmas import triton_kernel
 
-        precision, recall = triton_kernel.bmas(
-            (completion_ids, completion_offsets),
-            (reference_ids, reference_offsets),
-            pairs,
-            table,
-            thread_count(num_threads),
-        )
+        precision, recall = triton_kernel.bmas(*sides, pairs, table, thread_count(num_threads))
+    elif chosen == "cuda":
+        precision, recall = _torch_op(*sides, pairs, table, thread_count(num_threads))
     else:
-        split_completions = _split(completion_ids, completion_offsets)
-        precision, recall = float64.bmas(
-            split_completions, _split(reference_ids, reference_offsets), pairs, table
-        )
+        precision, recall = float64.bmas(_split(*sides[0]), _split(*sides[1]), pairs, table)
     return BmasScores(precision, recall, (precision + recall) / 2)
+
+
+def _torch_op(
+    completions: tuple[np.ndarray, np.ndarray],
+    references: tuple[np.ndarray, np.ndarray],
+    reference_of: np.ndarray,
+    table: EmbeddingTable,
+    num_threads: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """``torch.ops.mixed_r1.bmas`` on the device of ``table``."""
+    import torch
+
+    import mixed_r1_kernels.ops  # noqa: F401 (registers the op)
+
+    plan = (torch.from_numpy(array) for array in (*completions, *references, reference_of))
+    precision, recall = torch.ops.mixed_r1.bmas(*table.tensors(), *plan, num_threads)
+    return precision.cpu().numpy(), recall.cpu().numpy()
 
 
 def similarity_matrix(completion: Any, reference: Any, table: EmbeddingTable) -> Similarity:
@@ -159,11 +172,8 @@ def _fetched(sequences: Sequence[Any]) -> Sequence[Any]:
 
 
 def _integers(sequence: Any, argument: str) -> np.ndarray:
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(sequence, torch.Tensor):
-        sequence = sequence.detach().cpu().numpy()
     try:
-        array = np.asarray(sequence)
+        array = from_sequence(argument, sequence)
     except (ValueError, OverflowError, TypeError) as error:
         raise TypeError(
             f"{argument} must hold sequences of integers, got {type(sequence).__name__} ({error})"

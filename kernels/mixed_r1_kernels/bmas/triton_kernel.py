@@ -251,7 +251,7 @@ def _run_wave(
         rows.shape[1],
         1.0,
         UPCAST=not rows.is_cuda,  # the interpreter multiplies bfloat16 as its bits
-        **(COSINES_ALIGNED if rows.element_size() == 2 and rows.shape[1] % 16 == 0 else COSINES_OTHER),
+        **_cosines_launch(rows),
     )
     averages_kernel[(members.stop - members.start,)](
         cosines,
@@ -270,13 +270,19 @@ def _run_wave(
     )
 
 
+def _cosines_launch(rows: torch.Tensor) -> dict[str, int]:
+    aligned = rows.shape[1] % 16 == 0 and rows.data_ptr() % 16 == 0
+    return COSINES_ALIGNED if rows.element_size() == 2 and aligned else COSINES_OTHER
+
+
 # For the compile-only tests: each launch as (kernel, run-time types, ":16" where divisible by 16; the rest).
-_TYPES = "*{0}:16 *fp32:16 *i32 *i32 *i32 *i32 *i64:16 *i32 *i32 *fp32:16 *fp32:16 {1} fp32"
+_TYPES = "*{0} *fp32:16 *i32 *i32 *i32 *i32 *i64:16 *i32 *i32 *fp32:16 *fp32:16 {1} fp32"
 COMPILE_SIGNATURES = [
-    (cosines_kernel, _TYPES.format("bf16", "i32:16"), COSINES_ALIGNED | {"UPCAST": False}),
-    (cosines_kernel, _TYPES.format("fp16", "i32:16"), COSINES_ALIGNED | {"UPCAST": False}),
-    (cosines_kernel, _TYPES.format("bf16", "i32"), COSINES_OTHER | {"UPCAST": False}),
-    (cosines_kernel, _TYPES.format("fp32", "i32:16"), COSINES_OTHER | {"UPCAST": False}),
+    (cosines_kernel, _TYPES.format("bf16:16", "i32:16"), COSINES_ALIGNED | {"UPCAST": False}),
+    (cosines_kernel, _TYPES.format("fp16:16", "i32:16"), COSINES_ALIGNED | {"UPCAST": False}),
+    (cosines_kernel, _TYPES.format("bf16:16", "i32"), COSINES_OTHER | {"UPCAST": False}),
+    (cosines_kernel, _TYPES.format("bf16", "i32:16"), COSINES_OTHER | {"UPCAST": False}),
+    (cosines_kernel, _TYPES.format("fp32:16", "i32:16"), COSINES_OTHER | {"UPCAST": False}),
     (cosines_kernel, _TYPES.format("fp32", "i32"), COSINES_OTHER | {"UPCAST": False}),
     (averages_kernel, "*fp32:16 *fp32:16" + " *i32" * 3 + " *i64:16" + " *i32" * 5 + " *fp64" * 2, AVERAGES),
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mixed_r1_kernels._arrays import contiguous, is_tensor, like, to_numpy
+from mixed_r1_kernels._arrays import contiguous, is_tensor, like, require_dense, to_numpy
 from mixed_r1_kernels._impl import ImplUnavailable, device_of, native, resolve
 
 __all__ = ["KINDS", "box_iou", "paired_box_iou"]
@@ -48,7 +48,9 @@ def box_iou(boxes1: Any, boxes2: Any, *, kind: str = "iou", impl: str = "auto") 
         ImplUnavailable: ``impl`` cannot run here.
     """
     result = (
-        _plain(boxes1, boxes2, kind, False, True) if type(boxes1) is np.ndarray and impl == "auto" else None
+        _plain(boxes1, boxes2, kind, False, True)
+        if type(boxes1) is type(boxes2) is np.ndarray and impl == "auto"
+        else None
     )
     return _run(boxes1, boxes2, kind, impl, False) if result is None else result
 
@@ -61,6 +63,9 @@ def paired_box_iou(boxes1: Any, boxes2: Any, *, kind: str = "iou", impl: str = "
 def _run(boxes1: Any, boxes2: Any, kind: str, impl: str, paired: bool) -> Any:
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
+    for name, boxes in (("boxes1", boxes1), ("boxes2", boxes2)):
+        if is_tensor(boxes):
+            require_dense(name, boxes)
     if is_tensor(boxes1) != is_tensor(boxes2):
         raise TypeError(
             f"boxes2 must be of boxes1's type {type(boxes1).__name__}, got {type(boxes2).__name__}"

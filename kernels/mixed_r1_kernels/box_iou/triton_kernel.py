@@ -90,7 +90,7 @@ def pairs_kernel(
     bx1, by1, bx2, by2, b_angle, b_finite = load_boxes(boxes2_ptr, angle2_ptr, offs_m, in_m, KIND)
     step = tl.num_programs(1).to(tl.int64) * BLOCK_N
     for first in range(tl.program_id(1).to(tl.int64) * BLOCK_N, num_boxes1, step):
-        offs_n = first + tl.arange(0, BLOCK_N)
+        offs_n = first + tl.arange(0, BLOCK_N).to(tl.int64)
         in_n = offs_n < num_boxes1
         ax1, ay1, ax2, ay2, a_angle, a_finite = load_boxes(boxes1_ptr, angle1_ptr, offs_n, in_n, KIND)
         score = score_boxes(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mixed_r1_kernels._arrays import contiguous, is_tensor, like, to_numpy
+from mixed_r1_kernels._arrays import contiguous, from_sequence, is_tensor, like, require_dense, to_numpy
 from mixed_r1_kernels._impl import device_of, native, resolve
 from mixed_r1_kernels.group_advantages.task_ema import TaskEma
 
@@ -73,6 +73,8 @@ def group_advantages(
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
     if not (math.isfinite(eps) and eps >= 0):
         raise ValueError(f"eps must be finite and at least 0, got {eps!r}")
+    if is_tensor(rewards):
+        require_dense("rewards", rewards)
     name = resolve(impl, op="group_advantages", implemented=_IMPLEMENTED, device=device_of(rewards))
     on_device = (
         name in ("triton", "cuda") and method != "task_ema"
@@ -160,7 +162,7 @@ def _sizes(value: int | Sequence[int] | Any, N: int) -> np.ndarray:
         if value < 1 or N % value:
             raise ValueError(f"group_sizes must be at least 1 and divide the {N} rewards, got {value}")
         return np.full(N // int(value), int(value), dtype=np.int64)
-    array = to_numpy("group_sizes", value) if is_tensor(value) else np.asarray(value)
+    array = from_sequence("group_sizes", value)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(
             f"group_sizes must be one or a list of integers, got {array.dtype} {list(array.shape)}"
@@ -175,14 +177,17 @@ def _sizes(value: int | Sequence[int] | Any, N: int) -> np.ndarray:
 def _weights(value: Any, K: int) -> np.ndarray:
     if value is None:
         return np.ones(K)
-    weights = contiguous(to_numpy("weights", value) if is_tensor(value) else np.asarray(value), np.float64)
+    array = from_sequence("weights", value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"weights must hold real numbers, got {array.dtype}")
+    weights = contiguous(array, np.float64)
     if weights.shape != (K,) or not (np.abs(weights) <= _LARGEST_WEIGHT).all():
         raise ValueError(f"weights must be {K} numbers of at most {_LARGEST_WEIGHT:g}, got {value!r}")
     return weights
 
 
 def _column(name: str, value: Any, N: int, kinds: str) -> np.ndarray:
-    array = np.asarray(value) if isinstance(value, (list, tuple)) else to_numpy(name, value)
+    array = from_sequence(name, value)
     if array.shape != (N,) or (N and array.dtype.kind not in kinds):
         rule = "booleans" if kinds == "b" else "integers"
         raise ValueError(f"{name} must be [{N}] {rule}, got {array.dtype} {list(array.shape)}")

@@ -40,13 +40,14 @@ def advantages_kernel(
     smallest = tl.load(constants_ptr + 2)
     begin = tl.load(begins_ptr + tl.program_id(0))
     end = tl.load(begins_ptr + tl.program_id(0) + 1)
+    lanes = tl.arange(0, BLOCK).to(tl.int64)
     for column in range(0, num_columns):
         count = tl.zeros([BLOCK], tl.float64)
         total = tl.zeros([BLOCK], tl.float64)
         low = tl.full([BLOCK], float("inf"), tl.float64)
         high = tl.full([BLOCK], -float("inf"), tl.float64)
         for first in range(begin, end, BLOCK):
-            r = load_values(values_ptr + column, first + tl.arange(0, BLOCK), end, num_columns)
+            r = load_values(values_ptr + column, first + lanes, end, num_columns)
             valid = r == r
             count += valid.to(tl.float64)
             total += tl.where(valid, r, 0.0)
@@ -62,7 +63,7 @@ def advantages_kernel(
             rest = tl.zeros([BLOCK], tl.float64)
             squares = tl.zeros([BLOCK], tl.float64)
             for first in range(begin, end, BLOCK):
-                r = load_values(values_ptr + column, first + tl.arange(0, BLOCK), end, num_columns)
+                r = load_values(values_ptr + column, first + lanes, end, num_columns)
                 deviation = tl.where(r == r, r - mean, 0.0)
                 rest += deviation
                 squares += deviation * deviation
@@ -79,7 +80,7 @@ def advantages_kernel(
             bound = (n - 1.0) / tl.sqrt(n)
             weight = tl.load(weights_ptr + column)
             for first in range(begin, end, BLOCK):
-                offs = first + tl.arange(0, BLOCK)
+                offs = first + lanes
                 r = load_values(values_ptr + column, offs, end, num_columns)
                 if METHOD == "scaled":
                     scale = tl.load(scales_ptr + offs, mask=offs < end, other=1.0)

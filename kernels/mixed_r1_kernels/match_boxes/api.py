@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixed_r1_kernels._arrays import contiguous, is_tensor, like, to_numpy
+from mixed_r1_kernels._arrays import contiguous, from_sequence, is_tensor, like, to_numpy
 from mixed_r1_kernels._impl import native, resolve
 
 __all__ = ["BoxMatches", "match_boxes"]
@@ -79,7 +79,7 @@ def _boxes(name: str, value: Any) -> np.ndarray:
 
 
 def _counts(name: str, value: Any, num_boxes: int) -> np.ndarray:
-    array = to_numpy(name, value) if is_tensor(value) else np.asarray(value)
+    array = from_sequence(name, value)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(f"{name} must be one-dimensional integers, got {array.dtype} {list(array.shape)}")
     counts = contiguous(array, np.int64)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mixed_r1_kernels._arrays import require_dense
 from mixed_r1_kernels._impl import device_of, resolve
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def token_logprobs(
         [T] float32 (float64 for float64 ``hidden``).
 
     Raises:
-        TypeError: an argument is not a tensor.
+        TypeError: an argument is not a dense tensor.
         ValueError: shapes, dtypes or devices that do not fit, a target out of range or banned, a bad
             temperature or chunk.
         ImplUnavailable: ``impl`` cannot run here.
@@ -126,6 +127,7 @@ def _check(
     for name, value in (("hidden", hidden), ("weight", weight), ("targets", targets)):
         if not isinstance(value, torch.Tensor):
             raise TypeError(f"{name} must be a torch tensor, got {type(value).__name__}")
+        require_dense(name, value)
     if hidden.dtype not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
         raise ValueError(f"hidden must be float32, bfloat16, float16 or float64, got {hidden.dtype}")
     if hidden.ndim != 2:

@@ -22,6 +22,8 @@ __all__ = ["token_logprobs"]
 
 # Half precision uses the tensor cores; float32 keeps its precision, and its products are not theirs.
 HALF = {"BLOCK_T": 128, "BLOCK_V": 128, "BLOCK_D": 64, "num_warps": 8, "num_stages": 3}
+# Rows that are not whole vectors on 16-byte boundaries go through registers: with larger blocks they spill.
+HALF_OTHER = {"BLOCK_T": 64, "BLOCK_V": 64, "BLOCK_D": 64, "num_warps": 8, "num_stages": 2}
 SINGLE = {"BLOCK_T": 64, "BLOCK_V": 64, "BLOCK_D": 32, "num_warps": 8, "num_stages": 2}
 _MIN_CHUNK = 4096
 _BLOCK_LOGITS = 1 << 26  # gradients of logits held at a time: 128 MiB in half precision
@@ -253,7 +255,7 @@ class _TokenLogprobs(torch.autograd.Function):
         hidden, weight, targets, banned_V, normaliser_T = ctx.saved_tensors
         T, V = len(hidden), len(weight)
         chunk = min(ctx.chunk, V)
-        launch = _launch(hidden)
+        launch = _launch(hidden, weight)
         grad_hidden = torch.zeros_like(hidden, dtype=torch.float32) if ctx.needs_input_grad[0] else None
         grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         buffer = hidden.new_empty(T * chunk)
@@ -296,7 +298,7 @@ def _partial_sums(
     want_entropy: bool,
 ) -> Tensor:
     """[splits, 4, T]; see forward_kernel."""
-    T, V, launch = len(hidden), len(weight), _launch(hidden)
+    T, V, launch = len(hidden), len(weight), _launch(hidden, weight)
     blocks_T, blocks_V = triton.cdiv(T, launch["BLOCK_T"]), triton.cdiv(V, launch["BLOCK_V"])
     num_splits = min(blocks_V, max(1, triton.cdiv(_NUM_PROGRAMS, max(1, blocks_T))))
     blocks_per_split = triton.cdiv(blocks_V, num_splits)
@@ -324,8 +326,11 @@ def _partial_sums(
     return partial
 
 
-def _launch(hidden: Tensor) -> dict[str, int]:
-    return SINGLE if hidden.dtype == torch.float32 else HALF
+def _launch(hidden: Tensor, weight: Tensor) -> dict[str, int]:
+    if hidden.dtype == torch.float32:
+        return SINGLE
+    aligned = hidden.shape[1] % 16 == 0 and hidden.data_ptr() % 16 == weight.data_ptr() % 16 == 0
+    return HALF if aligned else HALF_OTHER
 
 
 def _add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
@@ -341,17 +346,20 @@ def _device(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
 
 
 # For the compile-only tests: (kernel, run-time types, ":16" where divisible by 16; the rest of the launch).
-_FORWARD = "*{0}:16 *{0}:16 *i64:16 *i8:16 *fp32:16 i32 i32 i32:16 i32:16 fp32"
-_BACKWARD = "*{0}:16 *{0}:16 *i64:16 *i8:16 *fp32:16 *fp32:16 *{0}:16 i32:16 i32 i32 i32:16 i32:16 fp32"
+_FORWARD = "*{0} *{0} *i64:16 *i8:16 *fp32:16 i32 i32 {1} i32:16 fp32"
+_BACKWARD = "*{0} *{0} *i64:16 *i8:16 *fp32:16 *fp32:16 *{2}:16 i32:16 i32 i32 {1} i32:16 fp32"
 _FLAGS = {"HAS_BANNED": True, "UPCAST": False}
+_LAUNCHES = [
+    *((f"{dtype}:16", "i32:16", dtype, HALF) for dtype in ("bf16", "fp16")),
+    *((f"{dtype}", "i32", dtype, HALF_OTHER) for dtype in ("bf16", "fp16")),
+    ("fp32:16", "i32:16", "fp32", SINGLE),
+    ("fp32", "i32", "fp32", SINGLE),
+]
 COMPILE_SIGNATURES = [
     *(
-        (forward_kernel, _FORWARD.format(dtype), _FLAGS | {"WANT_ENTROPY": entropy} | launch)
-        for dtype, launch in (("bf16", HALF), ("fp16", HALF), ("fp32", SINGLE))
+        (forward_kernel, _FORWARD.format(*types), _FLAGS | {"WANT_ENTROPY": entropy} | launch)
+        for *types, launch in _LAUNCHES
         for entropy in (False, True)
     ),
-    *(
-        (backward_kernel, _BACKWARD.format(dtype), _FLAGS | launch)
-        for dtype, launch in (("bf16", HALF), ("fp16", HALF), ("fp32", SINGLE))
-    ),
+    *((backward_kernel, _BACKWARD.format(*types), _FLAGS | launch) for *types, launch in _LAUNCHES),
 ]
