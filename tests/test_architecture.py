@@ -24,8 +24,9 @@ LAYERS = [
     {"__main__"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-# In one layer: rewards score what data holds; data and models know neither rewards nor each other.
-SAME_LAYER = {("schema", "images"), ("images", "schema")}
+# In one layer: rewards score what data holds; data and models know neither rewards nor each other. The server
+# speaks the shapes of the integrations.
+SAME_LAYER = {("schema", "images"), ("images", "schema"), ("serve", "integrations")}
 
 HEAVY = {"torch", "triton", "transformers"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve"}

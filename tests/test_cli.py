@@ -21,6 +21,7 @@ COMMANDS = [
     ["train"],
     ["eval"],
     ["score"],
+    ["serve"],
     ["report"],
     ["doctor"],
     ["data", "mini"],

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from mixed_r1.cli.data import add_data_commands
+from mixed_r1.cli.serve import add_serve_command
 
 __all__ = ["app"]
 
@@ -263,6 +264,9 @@ def check(
         typer.echo(f"and {len(problems) - limit:,} more")
     typer.echo(f"{len(problems):,} problems" if problems else "no problems", err=True)
     raise typer.Exit(1 if problems else 0)
+
+
+add_serve_command(app)
 
 
 @app.command(epilog="Example: [cyan]mixed-r1 report runs/demo/run[/cyan]")

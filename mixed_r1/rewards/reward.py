@@ -111,6 +111,12 @@ class MixedReward:
         if self.open_ended is not None and references:
             self.open_ended.calibrate(references)
 
+    def close(self) -> None:
+        """End the math-verify processes, where there are any; the next call that needs one starts it."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.close()
+
     def _math_pool(self) -> MathPool:
         if self._pool is None:
             self._pool = MathPool(seconds=self.config.math_seconds)

@@ -6,6 +6,7 @@ import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -114,7 +115,7 @@ class Rows:
         try:
             return self._slot_of_sample(Sample(**row))
         except ValidationError as error:
-            problem = "; ".join(item["msg"] for item in error.errors())
+            problem = "; ".join(map(_rule, error.errors()))
             task = row.get("task") if row.get("task") in TASKS else "open_ended"
             gold = compile_gold("open_ended", None, settings=self.config.verify_settings())
             unusable = PreparedRow(self.config, gold, problem)
@@ -137,6 +138,8 @@ class Rows:
                 weights = _as_array(config, self.names)
         except ValueError as problem:
             error = f"reward must hold settings that fit: {problem}"
+        if config.math == "math_verify" and sample.task == "math" and find_spec("math_verify") is None:
+            error = "math_verify must be installed for math='math_verify': pip install 'mixed-r1[math]'"
         settings = config.verify_settings()
         gold = compile_gold(sample.task, sample.answer, options=sample.options or (), settings=settings)
         row = PreparedRow(config, gold, error or gold.error)
@@ -199,6 +202,12 @@ class Rows:
 def _forget(by_id: dict[int, int], references: dict[int, Any], key: int, _: Any) -> None:
     by_id.pop(key, None)
     references.pop(key, None)
+
+
+def _rule(item: Any) -> str:
+    """One problem of a row: its field, where the message does not say it, and the rule."""
+    field, message = ".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message
 
 
 def _as_array(config: RewardConfig, names: tuple[str, ...]) -> Floats:

@@ -99,10 +99,11 @@ def test_a_process_killed_at_work_is_not_the_answers_fault() -> None:
 def test_an_answer_that_ends_its_process_twice_scores_zero() -> None:
     pool = MathPool(num_workers=1, seconds=300.0)
     with ThreadPoolExecutor(1) as thread:
-        judging = thread.submit(pool.judge, [("x", ENDLESS[1]), ("x", "x")])
+        judging = thread.submit(pool.judge, [("x + 1", ENDLESS[1]), ("x", "x")])
         for _ in range(2):
             while not (child := _at_work()):
-                time.sleep(0.05)
+                assert not judging.done()
+                time.sleep(0.1)
             child.kill()
             child.wait()
         assert judging.result(timeout=120.0) == [(0.0, Reason.TOO_DEEP), (1.0, Reason.OK)]

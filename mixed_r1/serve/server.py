@@ -1,0 +1,48 @@
+"""Running the application in one or several worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from importlib.util import find_spec
+
+from mixed_r1.config import ConfigError
+from mixed_r1.integrations.default_reward import load_reward
+from mixed_r1.serve.settings import SETTINGS_VARIABLE, ServeSettings, read_token
+
+__all__ = ["run_server"]
+
+
+def run_server(settings: ServeSettings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the requests under way and return.
+
+    Worker processes map one embedding table: its pages are in memory once.
+
+    Raises:
+        ConfigError: settings, token or files that cannot be used, or extra [serve] is not installed.
+        DataError: ``calibration`` holds a bad row.
+    """
+    missing = [name for name in ("fastapi", "uvicorn", "prometheus_client") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"{missing[0]} must be installed to serve: pip install 'mixed-r1[serve]'")
+    read_token(settings)
+    load_reward(settings.reward, embeddings=settings.embeddings, calibration=settings.calibration).close()
+    import uvicorn
+
+    with tempfile.TemporaryDirectory(prefix="mixed-r1-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        os.environ[SETTINGS_VARIABLE] = settings.model_dump_json()
+        # uvicorn raises the signal again after a graceful end: here that is no death, but a return.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        uvicorn.run(
+            "mixed_r1.serve.app:app_from_environment",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=settings.shutdown_seconds,
+        )
