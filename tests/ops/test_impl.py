@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import mixed_r1_kernels
 from mixed_r1_kernels import ImplUnavailable
 from mixed_r1_kernels._impl import device_of, resolve, thread_count
 
@@ -98,6 +102,33 @@ def run_without(script: str) -> None:
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_torch_module_of_another_torch_is_missing_and_says_why(tmp_path: Path) -> None:
+    """Such a module is there and cannot be loaded."""
+    package = Path(mixed_r1_kernels.__file__).parent
+    shutil.copytree(
+        package, tmp_path / package.name, ignore=shutil.ignore_patterns("_torch_ops*", "__pycache__")
+    )
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    (tmp_path / package.name / f"_torch_ops{suffix}").write_bytes(b"no library")
+    script = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import numpy as np
+from mixed_r1_kernels import ImplUnavailable, box_iou
+from mixed_r1_kernels._impl import missing, resolve
+reason = missing("cuda", "cuda")
+assert "_torch_ops must be built" in reason and "MIXED_R1_CUDA=1" in reason, reason
+assert resolve("auto", op="x", implemented=("cuda", "reference"), device="cuda") == "reference"
+boxes = np.eye(4)
+assert box_iou(boxes, boxes).shape == (4, 4)
+try:
+    box_iou(boxes, boxes, impl="cuda")
+except ImplUnavailable as error:
+    assert "cannot run box_iou" in str(error), error
+"""
+    run_without(script)
 
 
 def test_device_of() -> None:
