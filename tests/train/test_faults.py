@@ -10,7 +10,7 @@ import pytest
 
 from mixed_r1.train import TrainConfig
 from mixed_r1.train.checkpoint import find_checkpoint
-from tests.train.test_interrupted import assert_same_checkpoint
+from tests.train.runs import assert_same_checkpoint
 
 PATIENCE = 10  # seconds the others may take to leave
 TIMEOUT = 3  # seconds of silence after which a rank counts as lost

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -11,101 +10,19 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
-import torch
-from safetensors.torch import load_file
 
-from mixed_r1.train import TrainConfig
 from mixed_r1.train.checkpoint import find_checkpoint, save_checkpoint
 from tests.train import forked
+from tests.train.runs import Runs, assert_same_checkpoint, assert_same_run
 
-TIMES = ("time", "tokens_per_second", "memory_mb")
 FAULTS = ("signal=KILL", "error=ENOSPC", "error=EIO")
 REPEATED = 50_000  # of a small save: 25 pages
 KILLS = int(os.environ.get("MIXED_R1_KILLS", "20"))
 
 
-class Runs:
-    """Runs of equal settings in one folder, each in a process of its own."""
-
-    def __init__(self, start: Path, folder: Path, **changes: object) -> None:
-        self.folder, self.log = folder, folder / "log.txt"
-        self.values = {
-            "model": start / "model",
-            "data": start / "data" / "train.jsonl",
-            "prompts_per_step": 2,
-            "completions_per_prompt": 4,
-            "max_new_tokens": 16,
-            "lr": 1e-3,
-            "lr_schedule": "cosine",
-            "warmup_steps": 2,
-            "advantage": "task_ema",
-            "checkpoint_every": 1,
-            **changes,
-        }
-
-    def out(self, name: str) -> Path:
-        return self.folder / name
-
-    def config(self, name: str) -> Path:
-        path = self.folder / f"{name}.yaml"
-        TrainConfig.from_mapping({**self.values, "out": self.out(name)}).save(path)
-        return path
-
-    def copy(self, source: str, name: str) -> None:
-        """Another run that has come as far."""
-        shutil.rmtree(self.out(name), ignore_errors=True)
-        shutil.copytree(self.out(source), self.out(name), symlinks=True)
-        shutil.copy(self.config(name), self.out(name) / "config.yaml")
-
-    def start(self, name: str, *arguments: object, **options: object):
-        return forked.start(forked.train_run, self.config(name), *arguments, log=self.log, **options)
-
-    def run(self, name: str, *arguments: object, **options: object) -> int:
-        return forked.finish(self.start(name, *arguments, **options))
-
-    def end(self, name: str, *arguments: object) -> None:
-        assert self.run(name, *arguments) == 0, self.log.read_text()
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def count_lines(path):
     return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-def state(checkpoint):
-    content = json.loads((checkpoint / "trainer.json").read_text())
-    del content["offsets"]  # the lines before them hold times
-    return content
-
-
-def assert_same_checkpoint(a, b):
-    """Weights, optimizer, random states, and all else the next step depends on, bit for bit."""
-    names = [sorted(path.name for path in folder.glob("*.safetensors")) for folder in (a, b)]
-    assert names[0] == names[1] and len(names[0]) >= 3
-    for name in names[0]:
-        left, right = load_file(a / name), load_file(b / name)
-        assert left.keys() == right.keys()
-        assert all(torch.equal(left[key], right[key]) for key in left), name
-    assert state(a) == state(b)
-
-
-def assert_same_run(a, b):
-    assert_same_checkpoint(a / "checkpoints" / "latest", b / "checkpoints" / "latest")
-    for name in ("metrics", "evaluation"):
-        left, right = (lines(out / f"{name}.jsonl") for out in (a, b))
-        assert [{k: v for k, v in line.items() if not k.startswith(TIMES)} for line in left] == [
-            {k: v for k, v in line.items() if not k.startswith(TIMES)} for line in right
-        ]
-    names = [sorted(path.name for path in (out / "completions").glob("*.parquet")) for out in (a, b)]
-    assert names[0] == names[1] and names[0]
-    for name in names[0]:
-        left, right = (pq.read_table(out / "completions" / name) for out in (a, b))
-        assert left.equals(right), name
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(KILLS, marks=pytest.mark.slow)])
@@ -137,6 +54,46 @@ def test_killed_at_random_and_resumed_a_run_is_bit_identical(start, tmp_path, ki
         assert forked.finish(process) == -signal.SIGKILL
     runs.end("killed", True)
     assert_same_run(runs.out("straight"), runs.out("killed"))
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {"rollout of step 2": 2, "evaluation of step 0": 0},
+        pytest.param(
+            # In a save or an evaluation: there is a checkpoint, and the step after it has begun.
+            {
+                "encoding of step 1": 1,
+                "checkpoint of step 2": 3,
+                "evaluation of step 2": 3,
+                "training of step 4": 4,
+            },
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_sigterm_leaves_one_complete_checkpoint_and_143(start, tmp_path, ends):
+    runs = Runs(
+        start,
+        tmp_path,
+        steps=4,
+        checkpoint_every=2,
+        completions_every=2,
+        validation=start / "data" / "validation.jsonl",
+        eval_samples=4,
+        eval_completions=1,
+        eval_every=2,
+    )
+    runs.end("straight")
+    for phase, step in ends.items():
+        name = phase.replace(" ", "-")
+        assert runs.run(name, False, f"term 0 {phase}") == 143, runs.log.read_text()
+        checkpoints = runs.out(name) / "checkpoints"
+        assert find_checkpoint(checkpoints) == (checkpoints / "latest").resolve()
+        assert (checkpoints / "latest").resolve().name == f"step-{step:06d}"
+        assert not list(checkpoints.glob(".*"))
+        runs.end(name, True)
+        assert_same_run(runs.out("straight"), runs.out(name))
 
 
 def small_save(root: Path, content: str) -> None:

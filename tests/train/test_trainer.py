@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,9 +18,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from mixed_r1.config import ConfigError
-from mixed_r1.train import TrainConfig, train
-
-TIMES = ("time", "tokens_per_second", "memory_mb")
+from mixed_r1.train import TrainConfig, Trainer, train
+from tests.train.runs import assert_same_run, lines
 
 
 def settings(start, out, **changes):
@@ -38,10 +38,6 @@ def settings(start, out, **changes):
         "completions_every": 2,
     }
     return TrainConfig.from_mapping({**values, **changes})
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -227,39 +223,10 @@ def test_sigterm_saves_and_a_resumed_run_is_bit_identical(start, tmp_path):
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
 
 
-@pytest.mark.slow
-def test_kill_9_between_and_inside_steps_then_resume_is_bit_identical(start, tmp_path):
-    """Twenty kills at random moments; the run that finally finishes equals one never stopped."""
-    changes = {"steps": 24, "checkpoint_every": 1, "validation": None}
-    straight = settings(start, tmp_path / "straight", **changes)
-    train(straight)
-    killed = settings(start, tmp_path / "killed", **changes)
-    killed.save(tmp_path / "killed.yaml")
-    rng = np.random.default_rng(0)
-    kills = 0
-    for trial in range(60):
-        process = spawn(tmp_path / "killed.yaml", resume=trial > 0)
-        before = count_lines(tmp_path / "killed" / "metrics.jsonl")
-        while process.poll() is None and count_lines(tmp_path / "killed" / "metrics.jsonl") <= before:
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.15))
-        if process.poll() is not None:
-            assert process.returncode == 0
-            break
-        process.kill()
-        process.wait()
-        kills += 1
-    assert kills >= 20
-    assert_same_run(tmp_path / "straight", tmp_path / "killed")
-
-
-def spawn(config, resume=False):
-    code = (
-        "import sys; from mixed_r1.train import TrainConfig, train;"
-        "train(TrainConfig.load(sys.argv[1]), resume=sys.argv[2] == 'True')"
-    )
+def spawn(config):
+    code = "import sys; from mixed_r1.train import TrainConfig, train; train(TrainConfig.load(sys.argv[1]))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    return subprocess.Popen([sys.executable, "-c", code, str(config), str(resume)], env=environment)
+    return subprocess.Popen([sys.executable, "-c", code, str(config)], env=environment)
 
 
 def count_lines(path):
@@ -273,15 +240,49 @@ def wait_for_step(out, step, process):
         time.sleep(0.005)
 
 
-def assert_same_run(a, b):
-    for name in ("model.safetensors", "optimizer-00000.safetensors", "rng-00000.safetensors"):
-        left, right = (load_file(out / "checkpoints" / "latest" / name) for out in (a, b))
-        assert left.keys() == right.keys()
-        assert all(torch.equal(left[key], right[key]) for key in left), name
-    for left, right in zip(lines(a / "metrics.jsonl"), lines(b / "metrics.jsonl"), strict=True):
-        assert {k: v for k, v in left.items() if not k.startswith(TIMES)} == {
-            k: v for k, v in right.items() if not k.startswith(TIMES)
-        }
-    read = (json.loads((out / "checkpoints" / "latest" / "trainer.json").read_text()) for out in (a, b))
-    left, right = ({k: v for k, v in state.items() if k != "offsets"} for state in read)
-    assert left == right
+ALL_METHODS = ["group", "mean_only", "batch", "rloo", "gdpo", "maxrl", "task_ema"]
+FLAT = {
+    "equal": np.array([0.7, 0.7, 0.7, 0.7]),
+    "one ulp apart": np.array([0.7, np.nextafter(0.7, 1), 0.7, 0.7]),
+    "one float32 ulp apart": np.array([0.7, np.nextafter(np.float32(0.7), np.float32(1)), 0.7, 0.7]),
+    "masked": np.array([0.1, 0.9, 0.4, 0.2]),
+    "alone": np.array([0.7]),
+}
+
+
+@pytest.mark.parametrize("method", ALL_METHODS)
+@pytest.mark.parametrize("kind", FLAT)
+def test_groups_that_teach_nothing_change_nothing(start, tmp_path, method, kind):
+    """No advantage, loss, KL or gradient, and not one bit of a weight: not by weight decay either."""
+    group = len(FLAT[kind])
+    if group == 1 and method != "batch":
+        pytest.skip("refused by the settings")
+    changes = {"advantage": method, "completions_per_prompt": group, "weight_decay": 0.1, "lr": 0.1}
+    if kind == "masked":
+        changes["beta"] = 0.5
+    trainer = Trainer(settings(start, tmp_path / "run", **changes, steps=2, validation=None))
+    real = trainer.scorer.reward
+
+    class Flat:
+        column_weights = staticmethod(real.column_weights)
+
+        def __call__(self, texts, samples):
+            batch = real(texts, samples)
+            total = np.resize(FLAT[kind], len(batch))
+            values = np.where(np.isnan(batch.values), np.nan, total[:, None])
+            mask = np.full(len(batch), kind != "masked")
+            return replace(batch, total=total, values=values, mask=mask)
+
+    trainer.scorer.reward = Flat()
+    trainer.run()
+    for record in lines(tmp_path / "run" / "metrics.jsonl"):
+        assert record["zero_variance"] == 1
+        for name in ("loss", "grad_norm", "kl", "old_kl", "packs", "skipped_updates"):
+            assert record[name] == 0, name
+    rows = pq.read_table(tmp_path / "run" / "completions" / "step-000001.parquet").to_pylist()
+    assert {row["advantage"] for row in rows} == ({None} if kind == "masked" else {0.0})
+    before, after = (
+        load_file(folder / "model.safetensors")
+        for folder in (start / "model", tmp_path / "run" / "checkpoints" / "latest")
+    )
+    assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
