@@ -19,7 +19,7 @@ from benchmarks.harness import Case, Contender
 from benchmarks.peers_bmas import peers
 from benchmarks.peers_rewards import per_sample_rewards
 from benchmarks.text import VOCABULARY, batch
-from benchmarks.worst_completions import FAMILIES
+from benchmarks.worst_completions import FAMILIES, SIZES, seconds, slope
 from mixed_r1.rewards import MixedReward
 from mixed_r1.schema import LETTERS, Sample
 from mixed_r1_kernels import EmbeddingTable
@@ -171,7 +171,12 @@ def _captions(options: argparse.Namespace) -> Case:
 
 
 def _worst() -> Case:
-    """Each family as a contender of its own: the time of one completion of 1 MiB."""
+    """Each family as a contender of its own: the time of one completion of 1 MiB, and its slope."""
+    slopes = {f.name: slope(SIZES, [seconds(f, size) for size in SIZES]) for f in FAMILIES}
+    steepest = max(slopes, key=lambda name: slopes[name])
+    print(
+        f"\nlog-log slope of time from 1 KiB to 1 MiB: at most {slopes[steepest]:.2f} ({steepest}); bar 1.15"
+    )
     contenders = []
     for family in FAMILIES:
         text = family.make(MEGABYTE)
@@ -183,5 +188,5 @@ def _worst() -> Case:
         MEGABYTE,
         "GB/s",
         "bytes of the completion",
-        {"bytes": MEGABYTE, "families": len(FAMILIES)},
+        {"bytes": MEGABYTE, "families": len(FAMILIES), "slopes": slopes},
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from mixed_r1_kernels.verify import CompiledGold, VerifySettings, compile_gold
+from mixed_r1_kernels.verify import CompiledGold, VerifySettings, compile_gold, verify
 
-__all__ = ["FAMILIES", "LONG_ANSWERS", "Family"]
+__all__ = ["FAMILIES", "LONG_ANSWERS", "SIZES", "Family", "seconds", "slope"]
 
+SIZES = (1 << 10, 1 << 14, 1 << 17, 1 << 20)
 ANSWER = "<think>x</think><answer>{}</answer>"
 
 
@@ -18,6 +21,25 @@ class Family(NamedTuple):
     name: str
     gold: CompiledGold
     make: Callable[[int], str]
+
+
+def seconds(family: Family, size: int) -> float:
+    """Processor time of one native call, the best of some, each on a fresh string (Python keeps the UTF-8 of
+    one it has encoded).
+    """
+    best = math.inf
+    for _ in range(max(3, (1 << 17) // size)):
+        text = family.make(size)
+        start = time.process_time_ns()
+        verify([text], [family.gold], impl="native")
+        best = min(best, (time.process_time_ns() - start) / 1e9)
+    return best
+
+
+def slope(sizes: Sequence[int], times: Sequence[float]) -> float:
+    """Of log time over log size, first to last; below 20 us a call is overhead."""
+    first, last = max(times[0], 20e-6), max(times[-1], 20e-6)
+    return math.log(last / first) / math.log(sizes[-1] / sizes[0])
 
 
 def _answer(name: str, task: str, unit: str, before: str = "", after: str = "") -> Family:

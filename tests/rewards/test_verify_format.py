@@ -61,6 +61,9 @@ GOOD = "<think>a</think><answer>b</answer>"
         (" \n\t", Reason.EMPTY, Reason.EMPTY, ""),
         (GOOD + "\0", Reason.BAD_UTF8, Reason.BAD_UTF8, ""),
         (GOOD + "\ud800", Reason.BAD_UTF8, Reason.BAD_UTF8, ""),
+        ("\udfff" + GOOD, Reason.BAD_UTF8, Reason.BAD_UTF8, ""),
+        (GOOD + "\ud83d\ude00", Reason.BAD_UTF8, Reason.BAD_UTF8, ""),  # a pair is no character in a str
+        ("<think>\0</think><answer>b</answer>", Reason.BAD_UTF8, Reason.BAD_UTF8, ""),
         (GOOD + " " * (1 << 20), Reason.TOO_LONG, Reason.TOO_LONG, ""),
         ("\u00e9" * (1 << 19) + "x", Reason.TOO_LONG, Reason.TOO_LONG, ""),
     ],

@@ -22,9 +22,9 @@ class BadGold(ValueError):  # noqa: N818 (a verdict on data, not a failure of th
 class VerifySettings:
     """How the answer is found and judged; part of a compiled gold.
 
-    ``format``: ``think_answer`` (``<think>..</think><answer>..</answer>`` and nothing else), ``answer`` (one
-    ``<answer>`` block, text around it is free), ``boxed`` (one ``\\boxed{..}``), ``none`` (all of the
-    completion). ``max_answer_bytes`` bounds the answers of yes_no, multiple_choice, chart and math; longer
+    ``format``: ``think_answer`` (``<think>..</think><answer>..</answer>`` and nothing else; an answer in the
+    thought, or with a think tag in it, is none), ``answer`` (one ``<answer>`` block, text around it is free),
+    ``boxed`` (one ``\\boxed{..}``), ``none`` (all of the completion). ``max_answer_bytes`` bounds the answers of yes_no, multiple_choice, chart and math; longer
     ones are TOO_LONG.
     """
 
