@@ -121,6 +121,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint in [b]out[/b].")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what the run would do and need; writes nothing.")
+    ] = False,
+    ranks: Annotated[int, typer.Option(min=1, help="Processes that --dry-run plans for.")] = 1,
 ) -> None:
     """Train with GRPO as a settings file says, with [b]key=value[/b] overrides.
 
@@ -133,6 +137,12 @@ def train(
     from mixed_r1.train import train as run_training
 
     settings = TrainConfig.load(config, overrides or ())
+    if dry_run:
+        from mixed_r1.train.plan import first_step, plan
+
+        for line in [*plan(settings, ranks=ranks).lines(), *first_step(settings, ranks=ranks).lines()]:
+            typer.echo(line)
+        return
     console = Console()
     summary = run_training(settings, resume=resume, console=console)
     if int(os.environ.get("RANK", "0")) > 0:  # of several processes the first one reports

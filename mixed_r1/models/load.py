@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 from transformers.utils import cached_file
 
 from mixed_r1.models.adapter import VisionLanguageAdapter
@@ -43,13 +43,15 @@ def load_adapter(
     trust_remote_code: bool = False,
     system_prompt: str | None = None,
     image_options: Mapping[str, Any] | None = None,
+    weights: bool = True,
 ) -> VisionLanguageAdapter:
     """Load a Hugging Face checkpoint (a directory, or a repository name) of a supported family.
 
     ``image_options`` override fields of the image processor: ``{"max_patches": 6}`` bounds the tiles of an
     InternVL image, ``{"size": {"shortest_edge": 3136, "longest_edge": 1003520}}`` the pixels of a Qwen one.
     Images are resized by Pillow even where torchvision is installed, so that a run does not depend on it.
-    Attention is SDPA.
+    Attention is SDPA. Without ``weights`` none is read: the model, on the meta device, can encode rows and be
+    counted, and nothing else.
 
     Raises:
         ValueError: no ``config.json``, an unsupported ``model_type`` or ``dtype``.
@@ -64,9 +66,7 @@ def load_adapter(
         "revision": revision or "main",
         "trust_remote_code": _remote_code_allowed(name, revision, trust_remote_code),
     }
-    model = AutoModelForImageTextToText.from_pretrained(
-        name, dtype=_checked_dtype(dtype), attn_implementation="sdpa", **source
-    )
+    model = _model(name, weights, dtype=_checked_dtype(dtype), attn_implementation="sdpa", **source)
     tokenizer = AutoTokenizer.from_pretrained(name, **source)
     # Checkpoints written before transformers 4.50 keep the template that knows images in a file of its own.
     tokenizer.chat_template = _read_json(name, "chat_template.json", revision).get(
@@ -76,13 +76,23 @@ def load_adapter(
         name, backend="pil", **source, **(image_options or {})
     )
     return FAMILIES[model_type](
-        model.to(device),
+        model.to(device) if weights else model,
         tokenizer,
         image_processor,
         family=model_type,
         system_prompt=system_prompt,
         extra_files=_processor_files(name, revision),
     )
+
+
+def _model(name: str, weights: bool, **options: Any) -> Any:
+    if weights:
+        return AutoModelForImageTextToText.from_pretrained(name, **options)
+    config = AutoConfig.from_pretrained(name, revision=options.pop("revision"), trust_remote_code=False)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config, **options)
+    model.tie_weights()
+    return model
 
 
 def _processor_files(name: str, revision: str | None) -> dict[str, dict[str, Any]]:

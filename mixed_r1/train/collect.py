@@ -18,7 +18,19 @@ from mixed_r1.train.ranks import Ranks
 from mixed_r1.train.rollout import Group, RolloutEngine, RolloutError
 from mixed_r1.train.sampler import SamplerRollouts
 
-__all__ = ["Collector", "open_rollouts"]
+__all__ = ["Collector", "open_mixture", "open_rollouts"]
+
+
+def open_mixture(config: TrainConfig, samples: Sequence[Sample]) -> MixtureSampler:
+    """The order in which ``config`` draws ``samples``."""
+    return MixtureSampler(
+        samples,
+        weights=config.mixture,
+        order=config.order,
+        seed=config.seed,
+        spread=config.curriculum_spread,
+        draws=config.steps * config.prompts_per_step,
+    )
 
 
 def open_rollouts(config: TrainConfig, adapter: ModelAdapter, ranks: Ranks) -> RolloutEngine:

@@ -22,7 +22,7 @@ from torch.nn.attention.flex_attention import create_block_mask
 
 from mixed_r1.models.base import ModelAdapter, Prompt
 
-__all__ = ["Pack", "PackItem", "pack_groups"]
+__all__ = ["Pack", "PackItem", "pack_groups", "partition"]
 
 PROMPT = -1  # completion_of a prompt token
 PADDING = -1  # unit_of a padding token
@@ -55,10 +55,15 @@ class Pack:
     targets: Tensor  # [N] int64
     rows: Tensor  # [N] int64, the completion of the batch a target belongs to
     items: tuple[PackItem, ...]  # in the order of their images
+    layout: str
 
     def to(self, device: torch.device | str) -> Pack:
         moved: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **moved)
+
+    def mask(self) -> Any:
+        """What the model's ``attention_mask`` takes."""
+        return self.block_mask() if self.layout == "flex" else self.dense_mask()
 
     def dense_mask(self) -> Tensor:
         """[B, 1, T, T] bool, True = attend."""
@@ -86,25 +91,36 @@ def pack_groups(
     adapter: ModelAdapter,
     *,
     max_tokens: int,
-    layout: str = "dense",
+    layout: str = "auto",
     company: PackItem | None = None,
 ) -> list[Pack]:
-    """Cut ``items`` into packs of at most ``max_tokens`` inputs (padding counted).
+    """Cut ``items`` into packs of at most ``max_tokens`` inputs (padding counted), see ``partition``.
+
+    ``layout``: "auto" is "flex" on a GPU, which FlexAttention needs to be fast, else "dense". ``company``
+    joins every pack without an image, beyond ``max_tokens``.
+    """
+    if layout == "auto":
+        layout = "flex" if adapter.output_weight.device.type == "cuda" else "dense"
+    packs = partition(items, max_tokens=max_tokens, layout=layout)
+    if company is not None:
+        packs = [p if any(i.prompt.num_image_tokens for i in p) else [*p, company] for p in packs]
+    return [_lay_out([p] if layout == "flex" else [[item] for item in p], adapter, layout) for p in packs]
+
+
+def partition(items: Sequence[PackItem], *, max_tokens: int, layout: str) -> list[list[PackItem]]:
+    """Which units share a pack.
 
     A group too large for one pack is split into several that repeat the prompt; a single completion longer
     than ``max_tokens`` with its prompt makes a pack of its own. The result depends on the order of items only
-    through ties. ``company`` joins every pack without an image, beyond ``max_tokens``.
+    through ties.
     """
     if layout not in ("dense", "flex"):
-        raise ValueError(f"layout must be 'dense' or 'flex', got {layout!r}")
+        raise ValueError(f"layout must be 'auto', 'dense' or 'flex', got {layout!r}")
     if max_tokens < 1:
         raise ValueError(f"max_tokens must be at least 1, got {max_tokens}")
     pieces = [piece for item in items for piece in _split(item, max_tokens)]
     pieces.sort(key=len, reverse=True)
-    packs = _first_fit(pieces, max_tokens) if layout == "flex" else _stacks(pieces, max_tokens)
-    if company is not None:
-        packs = [p if any(i.prompt.num_image_tokens for i in p) else [*p, company] for p in packs]
-    return [_lay_out([p] if layout == "flex" else [[item] for item in p], adapter) for p in packs]
+    return _first_fit(pieces, max_tokens) if layout == "flex" else _stacks(pieces, max_tokens)
 
 
 def _split(item: PackItem, max_tokens: int) -> list[PackItem]:
@@ -148,7 +164,7 @@ def _first_fit(pieces: Sequence[PackItem], max_tokens: int) -> list[list[PackIte
     return bins
 
 
-def _lay_out(rows: Sequence[Sequence[PackItem]], adapter: ModelAdapter) -> Pack:
+def _lay_out(rows: Sequence[Sequence[PackItem]], adapter: ModelAdapter, layout: str) -> Pack:
     B, T = len(rows), max(sum(len(item) for item in row) for row in rows)
     axes = rows[0][0].prompt.position_ids.shape[0]
     input_ids = torch.full((B, T), adapter.stop_tokens[0], dtype=torch.int64)
@@ -185,4 +201,5 @@ def _lay_out(rows: Sequence[Sequence[PackItem]], adapter: ModelAdapter) -> Pack:
         targets=torch.cat(targets),
         rows=torch.cat(owners),
         items=tuple(item for row in rows for item in row),
+        layout=layout,
     )

@@ -12,27 +12,36 @@ Parameters are counted exactly, on a model without storage. Memory is an estimat
 
 Training and sampling alternate, so the need is the larger of the two, plus what both hold. Allocator slack,
 CUDA's context (about 0.5 GiB) and the dense masks of CPU runs come on top.
+
+The plan is an upper bound. ``first_step`` encodes and packs the rows that the run would begin with.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from mixed_r1.data import load_samples
+from mixed_r1.images import ImageError
+from mixed_r1.models import Prompt, load_adapter
 from mixed_r1.models.load import FAMILIES
+from mixed_r1.train.collect import open_mixture
 from mixed_r1.train.config import TrainConfig
+from mixed_r1.train.packing import PackItem, partition
 
-__all__ = ["Plan", "plan"]
+__all__ = ["FirstStep", "Plan", "first_step", "plan"]
 
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Of one rank where not said otherwise. Token and pack counts are upper bounds: prompts of
+    """Of one rank where not said otherwise. Token and pack counts are those of the largest step: prompts of
     ``max_prompt_tokens``, completions of ``max_new_tokens``, no group left out."""
 
     family: str
@@ -41,7 +50,7 @@ class Plan:
     trainable: dict[str, int]
     completions_per_step: int  # of all ranks
     sampled_tokens_per_step: int  # of all ranks
-    trained_tokens_per_step: int  # inputs of the training forward pass, prompts once a group; all ranks
+    trained_tokens_per_step: int  # inputs of the training forward pass, of all ranks
     packs_per_step: int
     memory: dict[str, float]  # GiB by part
     training_gib: float
@@ -90,6 +99,9 @@ def plan(config: TrainConfig, *, ranks: int = 1, model_config: Any = None) -> Pl
     G = config.completions_per_prompt
     group = config.max_prompt_tokens + G * (config.max_new_tokens - 1)
     pack = min(prompts * group, max(config.max_tokens_per_pack, longest))
+    ids = torch.zeros(config.max_prompt_tokens, dtype=torch.int64)
+    longest_prompt = Prompt(ids, ids[None], next_position=len(ids), pixel_inputs={})
+    packs, tokens = _packs(config, [longest_prompt] * config.prompts_per_step, ranks)
     memory, host = _state_memory(config, ranks, sum(parameters.values()), sum(trainable.values()))
     memory["activations"] = _activations(settings, config, pack)
     text = settings.get_text_config()
@@ -106,12 +118,88 @@ def plan(config: TrainConfig, *, ranks: int = 1, model_config: Any = None) -> Pl
         trainable=trainable,
         completions_per_step=config.prompts_per_step * G,
         sampled_tokens_per_step=config.prompts_per_step * G * config.max_new_tokens,
-        trained_tokens_per_step=config.prompts_per_step * group,
-        packs_per_step=-(-prompts * group // pack),
+        trained_tokens_per_step=tokens,
+        packs_per_step=packs,
         memory=memory,
         training_gib=kept + memory["gradients"] + memory["activations"] + memory["logits"],
         sampling_gib=kept + (gathered if config.rollout != "server" else 0.0) + memory["cache"],
         cpu_gib=host,
+    )
+
+
+def _packs(config: TrainConfig, prompts: Sequence[Prompt], ranks: int) -> tuple[int, int]:
+    """Packs of the rank that has most, and inputs of all: whole groups of the longest completions."""
+    G = config.completions_per_prompt
+    completion = torch.zeros(config.max_new_tokens, dtype=torch.int64)
+    items = [PackItem(prompt, (completion,) * G, tuple(range(G))) for prompt in prompts]
+    on_gpu = torch.cuda.is_available() if config.device == "auto" else config.device.startswith("cuda")
+    layout = "flex" if on_gpu else "dense"
+    parts = [
+        partition(items[r::ranks], max_tokens=config.max_tokens_per_pack, layout=layout) for r in range(ranks)
+    ]
+    return max(len(part) for part in parts), sum(
+        len(piece) for part in parts for pack in part for piece in pack
+    )
+
+
+@dataclass(frozen=True)
+class FirstStep:
+    """The rows a run begins with, each completion ``max_new_tokens`` long, no group left out."""
+
+    tasks: dict[str, int]  # rows of each task
+    skipped: int  # rows that cannot be encoded, or are too long; others come in their place
+    prompt_tokens: tuple[int, ...]
+    image_tokens: int  # of all prompts
+    trained_tokens: int
+    packs: int  # of the rank that has the most
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        lengths = self.prompt_tokens
+        tasks = ", ".join(f"{count} {task}" for task, count in sorted(self.tasks.items()))
+        skipped = f"; {self.skipped} rows cannot be used" if self.skipped else ""
+        return [
+            f"first step  {len(lengths)} rows ({tasks}){skipped}",
+            f"prompts     {min(lengths)} to {max(lengths)} tokens, {sum(lengths):,} in all, "
+            f"{self.image_tokens:,} of images",
+            f"packs       at most {self.packs} a rank, {self.trained_tokens:,} trained tokens",
+        ]
+
+
+def first_step(config: TrainConfig, *, ranks: int = 1) -> FirstStep:
+    """Read the data, draw the rows of the first step, encode and pack them. No weight is loaded.
+
+    Raises:
+        DataError, ValueError: rows that are not valid, or do not fit ``mixture`` and ``order``.
+    """
+    adapter = load_adapter(
+        config.model, dtype=config.dtype, system_prompt=config.system_prompt, weights=False
+    )
+    samples = load_samples(config.data)
+    mixture = open_mixture(config, samples)
+    prompts: list[Prompt] = []
+    tasks: Counter[str] = Counter()
+    drawn = 0
+    while len(prompts) < config.prompts_per_step and drawn < len(samples) + config.prompts_per_step:
+        sample = samples[mixture.next(1)[0]]
+        drawn += 1
+        try:
+            prompt = adapter.encode(sample)
+        except (ImageError, ValueError):
+            continue
+        if len(prompt) <= config.max_prompt_tokens:
+            prompts.append(prompt)
+            tasks[sample.task] += 1
+    if len(prompts) < config.prompts_per_step:
+        raise ValueError(f"data must hold rows that can be encoded, got {drawn - len(prompts)} bad ones")
+    packs, tokens = _packs(config, prompts, ranks)
+    return FirstStep(
+        tasks=dict(tasks),
+        skipped=drawn - len(prompts),
+        prompt_tokens=tuple(len(prompt) for prompt in prompts),
+        image_tokens=sum(prompt.num_image_tokens for prompt in prompts),
+        trained_tokens=tokens,
+        packs=packs,
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -11,12 +9,7 @@ from mixed_r1.models.base import ModelAdapter
 from mixed_r1.train.packing import Pack
 from mixed_r1_kernels import token_logprobs_and_entropy
 
-__all__ = ["completion_logprobs", "packing_layout"]
-
-
-def packing_layout(adapter: ModelAdapter) -> str:
-    """FlexAttention needs a GPU to be fast; elsewhere a dense mask over stacked groups is."""
-    return "flex" if adapter.output_weight.device.type == "cuda" else "dense"
+__all__ = ["completion_logprobs"]
 
 
 def completion_logprobs(
@@ -26,23 +19,18 @@ def completion_logprobs(
     (without).
 
     Logits exist only at completion positions and only a chunk at a time. The distribution is the one the
-    sampler draws
-    from: banned tokens out, ``temperature`` applied.
+    sampler draws from: banned tokens out, ``temperature`` applied.
     """
     hidden_BTd = adapter.hidden_states(
         pack.input_ids,
         position_ids=pack.position_ids,
-        attention_mask=_mask(adapter, pack),
+        attention_mask=pack.mask(),
         image_features=_image_features(adapter, pack),
     )
     hidden_Nd = hidden_BTd.flatten(0, 1)[pack.source]
     return token_logprobs_and_entropy(
         hidden_Nd, adapter.output_weight, pack.targets, banned=adapter.banned_tokens, temperature=temperature
     )
-
-
-def _mask(adapter: ModelAdapter, pack: Pack) -> Any:
-    return pack.block_mask() if packing_layout(adapter) == "flex" else pack.dense_mask()
 
 
 def _image_features(adapter: ModelAdapter, pack: Pack) -> Tensor | None:

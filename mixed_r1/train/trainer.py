@@ -25,11 +25,10 @@ from safetensors.torch import load_file, save_file
 
 from mixed_r1.config import ConfigError
 from mixed_r1.data import load_samples
-from mixed_r1.data.mixture import MixtureSampler
 from mixed_r1.models import ModelAdapter, load_adapter
 from mixed_r1.rewards import MixedReward
 from mixed_r1.train.checkpoint import put_in_place, save_checkpoint
-from mixed_r1.train.collect import Collector, open_rollouts
+from mixed_r1.train.collect import Collector, open_mixture, open_rollouts
 from mixed_r1.train.config import TrainConfig
 from mixed_r1.train.engine import open_engine
 from mixed_r1.train.evaluation import Evaluation, evaluate
@@ -118,14 +117,7 @@ class Trainer:
         self.samples = load_samples(config.data)
         self.validation = load_samples(config.validation)[: config.eval_samples] if config.validation else []
         self.reward = make_reward(config, self.adapter)
-        self.mixture = MixtureSampler(
-            self.samples,
-            weights=config.mixture,
-            order=config.order,
-            seed=config.seed,
-            spread=config.curriculum_spread,
-            draws=config.steps * config.prompts_per_step,
-        )
+        self.mixture = open_mixture(config, self.samples)
         self.rollouts = open_rollouts(config, self.adapter, ranks)
         self.collector = Collector(
             config, self.adapter, self.samples, self.mixture, self.rollouts, self.console, ranks

@@ -20,7 +20,7 @@ from mixed_r1.train.config import TrainConfig
 from mixed_r1.train.engine import Engine
 from mixed_r1.train.loss import importance_weights, policy_loss, token_weights
 from mixed_r1.train.packing import Pack, PackItem, pack_groups
-from mixed_r1.train.policy import completion_logprobs, packing_layout
+from mixed_r1.train.policy import completion_logprobs
 from mixed_r1.train.ranks import Ranks
 from mixed_r1.train.rollout import Group
 from mixed_r1.train.scoring import Scored
@@ -115,8 +115,8 @@ class PolicyUpdate:
         return self._packed(items, company=filler) if with_image else packs, fillers
 
     def _packed(self, items: Sequence[PackItem], company: PackItem | None = None) -> list[Pack]:
-        limit, layout = self.config.max_tokens_per_pack, packing_layout(self.adapter)
-        packs = pack_groups(items, self.adapter, max_tokens=limit, layout=layout, company=company)
+        limit = self.config.max_tokens_per_pack
+        packs = pack_groups(items, self.adapter, max_tokens=limit, company=company)
         return [pack.to(self.device) for pack in packs]
 
     def _filler(self, with_image: bool) -> PackItem:

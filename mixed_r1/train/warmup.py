@@ -11,7 +11,7 @@ import torch
 from mixed_r1.models.base import ModelAdapter
 from mixed_r1.schema import Sample
 from mixed_r1.train.packing import PackItem, pack_groups
-from mixed_r1.train.policy import completion_logprobs, packing_layout
+from mixed_r1.train.policy import completion_logprobs
 
 __all__ = ["Example", "in_model_frame", "warm_up"]
 
@@ -55,9 +55,7 @@ def warm_up(
         items = [_item(adapter, examples[i], index) for index, i in enumerate(chosen)]
         num_tokens = sum(int(item.completions[0].numel()) for item in items)
         loss = 0.0
-        for pack in pack_groups(
-            items, adapter, max_tokens=max_tokens_per_pack, layout=packing_layout(adapter)
-        ):
+        for pack in pack_groups(items, adapter, max_tokens=max_tokens_per_pack):
             logprobs, _ = completion_logprobs(adapter, pack.to(adapter.output_weight.device))
             share = -logprobs.sum() / num_tokens
             share.backward()  # type: ignore[no-untyped-call]

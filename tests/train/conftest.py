@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from transformers import AutoModelForImageTextToText
 
 from mixed_r1.models import tiny_adapter
 from mixed_r1.schema import Sample
@@ -47,6 +49,14 @@ def samples() -> list[Sample]:
 @pytest.fixture(scope="module", params=["qwen2_5_vl", "internvl"])
 def adapter(request):
     return tiny_adapter(request.param, corpus=WORDS, seed=0)
+
+
+@pytest.fixture(scope="module")
+def stock_model(adapter, tmp_path_factory):
+    """The class of transformers, as ``from_pretrained`` loads it: nothing of ours in it."""
+    path = tmp_path_factory.mktemp("stock")
+    adapter.save(path)
+    return AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn.attention.flex_attention import BlockMask
 
 from mixed_r1.train.packing import PROMPT, PackItem, pack_groups
 from mixed_r1.train.policy import completion_logprobs
@@ -28,9 +29,8 @@ def make_items(adapter, samples, lengths=(5, 1, 9, 3), seed=0):
     return items
 
 
-def stock_logprobs(adapter, item):
-    """Each completion behind its own copy of the prompt, right-padded, through the stock model's own
-    forward."""
+def stock_logprobs(adapter, stock_model, item):
+    """Each completion behind its own copy of the prompt, right-padded, through the stock model."""
     prompt = item.prompt
     P, G = len(prompt), len(item.completions)
     longest = max(c.numel() for c in item.completions)
@@ -44,7 +44,7 @@ def stock_logprobs(adapter, item):
         inputs[name] = torch.cat([value] * G)
     if adapter.family.startswith("qwen"):
         inputs["mm_token_type_ids"] = (ids == adapter.image_token_id).int()
-    logits = adapter.model(**inputs).logits
+    logits = stock_model(**inputs).logits
     logits[..., list(adapter.banned_tokens)] = -torch.inf
     logprobs = logits.log_softmax(-1)
     rows = []
@@ -55,13 +55,13 @@ def stock_logprobs(adapter, item):
 
 
 @pytest.mark.parametrize("max_tokens", [10_000, 150, 60, 1])
-def test_logprobs_and_gradients_equal_the_padded_batch(adapter, samples, max_tokens):
+def test_logprobs_and_gradients_equal_the_padded_batch(adapter, stock_model, samples, max_tokens):
     items = make_items(adapter, samples)
-    expected = [row for item in items for row in stock_logprobs(adapter, item)]
+    expected = [row for item in items for row in stock_logprobs(adapter, stock_model, item)]
     coefficients = [torch.linspace(-1, 1, row.numel()) for row in expected]
-    parameters = {name: p for name, p in adapter.model.named_parameters()}
+    parameters, stock = (dict(model.named_parameters()) for model in (adapter.model, stock_model))
     loss = sum((c * row).sum() for c, row in zip(coefficients, expected, strict=True))
-    wanted = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    wanted = torch.autograd.grad(loss, [stock[name] for name in parameters], allow_unused=True)
     total = torch.zeros(())
     seen = torch.zeros(len(expected))
     for pack in pack_groups(items, adapter, max_tokens=max_tokens):
@@ -94,19 +94,33 @@ def test_no_pack_is_larger_than_allowed_unless_one_completion_is(adapter, sample
                 assert pack.input_ids.numel() <= max_tokens or single
 
 
-def test_flex_layout_holds_the_same_sequences_without_padding(adapter, samples):
-    """The flex layout puts several units in one row; its dense mask (the block mask's definition) gives the
-    same values."""
+@torch.no_grad()
+def flex_equals_dense(adapter, samples):
+    """All units in one row under a block mask, and stacked under a dense one: the same log-probs."""
     items = make_items(adapter, samples)
     dense = {}
     for pack in pack_groups(items, adapter, max_tokens=10_000):
+        assert pack.mask().dtype == torch.bool
         logprobs, _ = completion_logprobs(adapter, pack)
         dense.update({i: logprobs[pack.rows == i] for i in pack.rows.unique().tolist()})
     (flex,) = pack_groups(items, adapter, max_tokens=10_000, layout="flex")
-    assert flex.input_ids.shape[0] == 1 and (flex.unit_of >= 0).all()
+    assert isinstance(flex.mask(), BlockMask)
+    assert flex.input_ids.shape[0] == 1 and (flex.unit_of >= 0).all()  # no padding
     logprobs, _ = completion_logprobs(adapter, flex)
     for index, expected in dense.items():
         torch.testing.assert_close(logprobs[flex.rows == index], expected, atol=1e-5, rtol=0)
+
+
+def test_flexattention_equals_the_dense_mask(adapter, samples):
+    with torch.compiler.set_stance("force_eager"):  # compiling takes a minute and changes no rule
+        flex_equals_dense(adapter, samples)
+
+
+@pytest.mark.slow
+def test_compiled_flexattention_equals_the_dense_mask(adapter, samples):
+    """The kernel that Inductor generates for the CPU; it has no backward pass there."""
+    torch.compiler.reset()
+    flex_equals_dense(adapter, samples)
 
 
 def test_block_mask_is_the_dense_mask(adapter, samples):
@@ -129,7 +143,7 @@ def test_mask_is_a_tree(adapter, samples):
 
 def test_bad_arguments_are_named(adapter, samples):
     items = make_items(adapter, samples)
-    with pytest.raises(ValueError, match="layout must be 'dense' or 'flex', got 'ragged'"):
+    with pytest.raises(ValueError, match="layout must be 'auto', 'dense' or 'flex', got 'ragged'"):
         pack_groups(items, adapter, max_tokens=10, layout="ragged")
     with pytest.raises(ValueError, match="max_tokens must be at least 1, got 0"):
         pack_groups(items, adapter, max_tokens=0)

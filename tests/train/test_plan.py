@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoConfig
+from typer.testing import CliRunner
 
-from mixed_r1.models import tiny_adapter
-from mixed_r1.train import TrainConfig
+from mixed_r1.cli import app
+from mixed_r1.models import load_adapter, tiny_adapter
+from mixed_r1.train import TrainConfig, train
 from mixed_r1.train.engine import LocalEngine
-from mixed_r1.train.plan import GIB, plan
+from mixed_r1.train.plan import GIB, first_step, plan
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
 
@@ -142,6 +147,64 @@ def test_zero_offload_and_rollouts_change_the_right_parts():
     assert two.trained_tokens_per_step == 16 * (100 + 8 * 19)
     with pytest.raises(ValueError, match=r"ranks must be in \[1, prompts_per_step = 16\], got 17"):
         memory(ranks=17)
+
+
+@pytest.mark.parametrize(("limit", "packs"), [(4096, 1), (700, 2), (252, 4), (251, 6), (140, 16), (90, 32)])
+def test_packs_and_tokens_are_those_of_the_largest_step(limit, packs):
+    """Four prompts of 100 tokens with 8 completions of 20: 252 inputs a group, 119 of one alone."""
+    config = settings(prompts_per_step=4, max_tokens_per_pack=limit)
+    planned = plan(config, model_config=PUBLISHED["OpenGVLab/InternVL3-2B-hf"][0])
+    assert planned.packs_per_step == packs
+    pieces = {4096: 4, 700: 4, 252: 4, 251: 8, 140: 16, 90: 32}[limit]
+    assert planned.trained_tokens_per_step == 100 * pieces + 4 * 8 * 19
+    assert (
+        plan(config, ranks=4, model_config=PUBLISHED["OpenGVLab/InternVL3-2B-hf"][0]).packs_per_step <= packs
+    )
+
+
+def test_a_dry_run_prints_the_plan_and_the_first_step(start, tmp_path):
+    """Without weights to read, and nothing written; the run then begins with the rows it named."""
+    shutil.copytree(start / "model", tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    values = {"data": start / "data" / "train.jsonl", "steps": 1, "prompts_per_step": 6, "max_new_tokens": 8}
+    run = {**values, "model": start / "model", "out": tmp_path / "run", "completions_per_prompt": 3}
+    config = TrainConfig.from_mapping(run)
+    config.save(tmp_path / "run.yaml")
+    arguments = [
+        "train",
+        str(tmp_path / "run.yaml"),
+        f"model={tmp_path / 'model'}",
+        "--dry-run",
+        "--ranks",
+        "2",
+    ]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    dry = config.model_copy(update={"model": tmp_path / "model"})
+    step = first_step(dry, ranks=2)
+    assert result.stdout.splitlines() == [*plan(dry, ranks=2).lines(), *step.lines()]
+    names = [line.split("  ")[0] for line in result.stdout.splitlines()]
+    assert names == [
+        *("model", "trainable", "a step", "packs", "memory", "of which"),
+        *("first step", "prompts", "packs"),
+    ]
+    assert not config.out.exists()
+    train(config)
+    rows = pq.read_table(config.out / "completions" / "step-000001.parquet").to_pylist()[::3]
+    assert dict(Counter(row["task"] for row in rows)) == step.tasks
+    adapter = load_adapter(config.model, dtype="float32")
+    lengths = [len(adapter.tokenizer(row["prompt"])["input_ids"]) for row in rows]
+    assert lengths == list(step.prompt_tokens)
+
+
+def test_a_dry_run_counts_rows_that_cannot_be_used(start):
+    values = {"model": start / "model", "data": start / "data" / "train.jsonl", "out": "none"}
+    config = TrainConfig.from_mapping({**values, "max_prompt_tokens": 22, "prompts_per_step": 8})
+    step = first_step(config)
+    assert step.skipped > 0 and max(step.prompt_tokens) <= 22 and len(step.prompt_tokens) == 8
+    assert f"; {step.skipped} rows cannot be used" in step.lines()[0]
+    with pytest.raises(ValueError, match=r"data must hold rows that can be encoded, got \d+ bad ones"):
+        first_step(config.model_copy(update={"max_prompt_tokens": 1}))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
