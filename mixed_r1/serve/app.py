@@ -31,7 +31,7 @@ from mixed_r1.serve.payloads import (
     ScoreRequest,
 )
 from mixed_r1.serve.scoring import Scoring
-from mixed_r1.serve.settings import SETTINGS_VARIABLE, ServeSettings, read_token
+from mixed_r1.serve.settings import SETTINGS_VARIABLE, SUPERVISOR_VARIABLE, ServeSettings, read_token
 
 __all__ = ["app_from_environment", "create_app"]
 
@@ -69,7 +69,10 @@ def create_app(settings: ServeSettings) -> Guard:
             settings.reward, embeddings=settings.embeddings, calibration=settings.calibration
         )
         scoring.append(Scoring(reward, metrics, max_completions=settings.max_completions))
-        watch = asyncio.create_task(_end_with(os.getppid())) if settings.workers > 1 else None
+        supervisor = os.environ.get(SUPERVISOR_VARIABLE, "")
+        watch = (
+            asyncio.create_task(_end_with(int(supervisor))) if settings.workers > 1 and supervisor else None
+        )
         yield
         if watch is not None:
             watch.cancel()

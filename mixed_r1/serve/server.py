@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from mixed_r1.config import ConfigError
 from mixed_r1.integrations.default_reward import load_reward
-from mixed_r1.serve.settings import SETTINGS_VARIABLE, ServeSettings, read_token
+from mixed_r1.serve.settings import SETTINGS_VARIABLE, SUPERVISOR_VARIABLE, ServeSettings, read_token
 
 __all__ = ["run_server"]
 
@@ -33,6 +33,7 @@ def run_server(settings: ServeSettings) -> None:
     with tempfile.TemporaryDirectory(prefix="mixed-r1-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         os.environ[SETTINGS_VARIABLE] = settings.model_dump_json()
+        os.environ[SUPERVISOR_VARIABLE] = str(os.getpid())
         # uvicorn raises the signal again after a graceful end: here that is no death, but a return.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)

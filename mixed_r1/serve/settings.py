@@ -11,10 +11,18 @@ from pydantic import Field
 from mixed_r1.config import Config, ConfigError
 from mixed_r1.rewards import RewardConfig
 
-__all__ = ["SETTINGS_VARIABLE", "TOKEN_VARIABLE", "ServeSettings", "is_loopback", "read_token"]
+__all__ = [
+    "SETTINGS_VARIABLE",
+    "SUPERVISOR_VARIABLE",
+    "TOKEN_VARIABLE",
+    "ServeSettings",
+    "is_loopback",
+    "read_token",
+]
 
 TOKEN_VARIABLE = "MIXED_R1_SERVE_TOKEN"
 SETTINGS_VARIABLE = "MIXED_R1_SERVE_SETTINGS"  # from the server to its workers, as JSON, without the token
+SUPERVISOR_VARIABLE = "MIXED_R1_SERVE_SUPERVISOR"  # process id of the server
 
 
 class ServeSettings(Config):

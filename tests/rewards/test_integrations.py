@@ -205,35 +205,3 @@ def test_trl_trains_a_tiny_model_on_mixed_rewards(tmp_path: Path) -> None:
     assert max(step["open_ended"] or 0.0 for step in steps) > 0.05 and max(s["grad_norm"] for s in steps) > 0
     scored = {name for step in steps for name, value in step.items() if value is not None}
     assert {"matching", "chart", "iou", "open_ended"} <= scored
-
-
-def test_verl_itself_calls_the_batch_function() -> None:
-    """Its reward manager and DataProto, where verl is installed."""
-    batch = pytest.importorskip("verl.workers.reward_manager.batch")
-    from mixed_r1.integrations.verl import compute_scores
-
-    protocol = pytest.importorskip("verl").DataProto
-    texts = [text.encode() for text in TEXTS]
-    width = max(map(len, texts))
-    responses = torch.tensor([[*text, *[0] * (width - len(text))] for text in texts])
-    present = torch.tensor([[1] * (3 + len(text)) + [0] * (width - len(text)) for text in texts])
-    data = protocol.from_dict(
-        tensors={
-            "prompts": torch.ones(5, 3, dtype=torch.long),
-            "responses": responses,
-            "attention_mask": present,
-        },
-        non_tensors={
-            "data_source": ["mixed"] * 5,
-            "reward_model": [{"ground_truth": truth} for truth in TRUTHS],
-        },
-    )
-
-    class ByteTokenizer:
-        def decode(self, ids: torch.Tensor, skip_special_tokens: bool) -> str:
-            return bytes(ids.tolist()).decode()
-
-    manager = batch.BatchRewardManager(ByteTokenizer(), num_examine=0, compute_score=compute_scores)
-    found = manager(data, return_dict=True)
-    assert found["reward_tensor"].sum(dim=1).tolist() == pytest.approx(TOTAL)
-    assert found["reward_extra_info"]["task"] == TASK
