@@ -175,7 +175,7 @@ def _worst() -> Case:
     slopes = {f.name: slope(SIZES, [seconds(f, size) for size in SIZES]) for f in FAMILIES}
     steepest = max(slopes, key=lambda name: slopes[name])
     print(
-        f"\nlog-log slope of time from 1 KiB to 1 MiB: at most {slopes[steepest]:.2f} ({steepest}); bar 1.15"
+        f"\nlog-log slope of time up to 1 MiB: at most {slopes[steepest]:.2f} ({steepest}); bar 1.15"
     )
     contenders = []
     for family in FAMILIES:

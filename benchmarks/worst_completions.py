@@ -37,9 +37,13 @@ def seconds(family: Family, size: int) -> float:
 
 
 def slope(sizes: Sequence[int], times: Sequence[float]) -> float:
-    """Of log time over log size, first to last; below 20 us a call is overhead."""
-    first, last = max(times[0], 20e-6), max(times[-1], 20e-6)
-    return math.log(last / first) / math.log(sizes[-1] / sizes[0])
+    """Of log time over log size, from the first size that takes more than 10 us, most of them overhead of a
+    call, to the last; 0 where none does.
+    """
+    first = next((i for i, seen in enumerate(times) if seen > 10e-6), len(times) - 1)
+    if first == len(times) - 1:
+        return 0.0
+    return math.log(times[-1] / times[first]) / math.log(sizes[-1] / sizes[first])
 
 
 def _answer(name: str, task: str, unit: str, before: str = "", after: str = "") -> Family:

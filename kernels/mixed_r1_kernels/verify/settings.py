@@ -24,8 +24,8 @@ class VerifySettings:
 
     ``format``: ``think_answer`` (``<think>..</think><answer>..</answer>`` and nothing else; an answer in the
     thought, or with a think tag in it, is none), ``answer`` (one ``<answer>`` block, text around it is free),
-    ``boxed`` (one ``\\boxed{..}``), ``none`` (all of the completion). ``max_answer_bytes`` bounds the answers of yes_no, multiple_choice, chart and math; longer
-    ones are TOO_LONG.
+    ``boxed`` (one ``\\boxed{..}``), ``none`` (all of the completion). ``max_answer_bytes`` bounds the answers
+    of yes_no, multiple_choice, chart and math; longer ones are TOO_LONG.
     """
 
     format: FormatMode = "think_answer"
