@@ -31,9 +31,7 @@ def run_evaluation(
     settings = TrainConfig.load(config, [*paths, *overrides])
     rows = load_samples(settings.data)[: settings.eval_samples]
     device = _device(settings.device)
-    adapter = load_adapter(
-        settings.model, dtype=settings.dtype, device=device, system_prompt=settings.system_prompt
-    )
+    adapter = load_adapter(settings.model, device=device, **settings.load_options())
     reward = make_reward(settings, adapter)
     records: list[dict[str, Any]] = []
     with Progress(console=console, transient=True) as progress:

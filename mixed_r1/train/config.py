@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -29,6 +29,9 @@ class TrainConfig(Config):
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"  # auto: cuda where there is one
     system_prompt: str | None = None
+    # Run Python code that comes with ``model``? Then ``revision`` names the commit that was read (40 digits).
+    trust_remote_code: bool = False
+    revision: str | None = None
     freeze: tuple[Literal["vision", "projector"], ...] = ("vision", "projector")
     gradient_checkpointing: bool = False
     lora_rank: int = Field(0, ge=0)  # 0: train the weights themselves
@@ -124,6 +127,11 @@ class TrainConfig(Config):
         if self.server_kind.endswith("_lora") and not self.lora_rank:
             raise ValueError(f"lora_rank must be at least 1 where server_kind is {self.server_kind!r}, got 0")
         return self
+
+    def load_options(self) -> dict[str, Any]:
+        """What ``load_adapter`` needs beside the path."""
+        names = ("dtype", "system_prompt", "trust_remote_code", "revision")
+        return {name: getattr(self, name) for name in names}
 
     def sampling(self) -> SamplingParams:
         return SamplingParams(self.max_new_tokens, self.temperature, self.top_k, self.top_p, self.min_p)

@@ -87,7 +87,7 @@ def plan(config: TrainConfig, *, ranks: int = 1, model_config: Any = None) -> Pl
     """
     if not 1 <= ranks <= config.prompts_per_step:
         raise ValueError(f"ranks must be in [1, prompts_per_step = {config.prompts_per_step}], got {ranks}")
-    settings = model_config or AutoConfig.from_pretrained(str(config.model))
+    settings = model_config or AutoConfig.from_pretrained(str(config.model), trust_remote_code=False)
     if settings.model_type not in FAMILIES:
         raise ValueError(f"model must be one of {sorted(FAMILIES)}, got {settings.model_type!r}")
     parameters, adapters = _count(settings, config)
@@ -172,9 +172,7 @@ def first_step(config: TrainConfig, *, ranks: int = 1) -> FirstStep:
     Raises:
         DataError, ValueError: rows that are not valid, or do not fit ``mixture`` and ``order``.
     """
-    adapter = load_adapter(
-        config.model, dtype=config.dtype, system_prompt=config.system_prompt, weights=False
-    )
+    adapter = load_adapter(config.model, weights=False, **config.load_options())
     samples = load_samples(config.data)
     mixture = open_mixture(config, samples)
     prompts: list[Prompt] = []

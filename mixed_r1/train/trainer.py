@@ -104,16 +104,13 @@ class Trainer:
         device = (
             ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
         )
-        dtype = getattr(torch, config.dtype)
         source = config.model if config.lora_rank else checkpoint or config.model
-        self.adapter = load_adapter(source, dtype=dtype, device=device, system_prompt=config.system_prompt)
+        self.adapter = load_adapter(source, device=device, **config.load_options())
         self.device = torch.device(device)
         self._set_trainable(checkpoint)
         reference = None
         if config.beta > 0 and not config.lora_rank:  # LoRA's reference is the model without its adapters
-            reference = load_adapter(
-                config.model, dtype=dtype, device=device, system_prompt=config.system_prompt
-            )
+            reference = load_adapter(config.model, device=device, **config.load_options())
         self.samples = load_samples(config.data)
         self.validation = load_samples(config.validation)[: config.eval_samples] if config.validation else []
         self.reward = make_reward(config, self.adapter)
