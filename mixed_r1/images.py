@@ -13,7 +13,7 @@ __all__ = ["MAX_PIXELS", "ImageError", "open_image"]
 
 MAX_PIXELS = 64 * 1024 * 1024
 MAX_ASPECT_RATIO = 200
-# Above SMALL_PIXELS a file must hold a byte for every MAX_EXPANSION pixels: flat charts have more, photographs 50 times.
+# Above SMALL_PIXELS a file must hold a byte for every MAX_EXPANSION pixels: charts do, photographs by far.
 SMALL_PIXELS = 8 * 1024 * 1024
 MAX_EXPANSION = 250
 # Pillow's other decoders are rarely fuzzed, and the one for EPS runs Ghostscript on what it is given.

@@ -50,11 +50,12 @@ def build(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from mixed_r1.cli.console import Console, plain_table
+    from mixed_r1.cli.difficulty import open_difficulty
     from mixed_r1.data.engine import build as run_build
     from mixed_r1.data.recipe import Recipe
 
     settings = Recipe.read(recipe, tuple(overrides or ()))
-    sampler, scorer = _difficulty(settings, embeddings)
+    sampler, scorer = (None, None) if settings.difficulty is None else open_difficulty(settings, embeddings)
     columns = (TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console()) as bars:
         shown: dict[str, Any] = {}
@@ -82,40 +83,6 @@ def build(
             table.add_row(f"dropped by {stage}: {reason}", f"{count:,}")
     Console(file=sys.stdout).print(table)
     typer.echo(f"{'up to date' if result.up_to_date else 'built'}: {result.out / 'card.html'}")
-
-
-def _difficulty(recipe: Any, embeddings: Path | None) -> tuple[Any, Any]:
-    """(sampler, scorer) for a recipe with a difficulty stage: its servers, and MixedReward."""
-    from mixed_r1.data.engine.workdir import BuildError
-
-    if recipe.difficulty is None:
-        return None, None
-    if recipe.difficulty.servers is None:
-        raise BuildError("difficulty.servers must name servers to build from the command line, got none")
-    if embeddings is None and "open_ended" in recipe.difficulty.windows:
-        raise BuildError("embeddings must be given to score open_ended rows, got none")
-    from mixed_r1.data.servers import ServerSampler
-    from mixed_r1.rewards import MixedReward
-
-    table, tokenizer = None, None
-    if embeddings is not None:
-        from transformers import AutoTokenizer
-
-        from mixed_r1_kernels import EmbeddingTable
-
-        table = EmbeddingTable.from_pretrained(embeddings)
-        tokenizer = AutoTokenizer.from_pretrained(embeddings)
-    # The task's own reward: the format term would make every well-formed wrong answer a little right.
-    reward = MixedReward(table, tokenizer, weights={"format": 0.0})
-
-    def scorer(completions: list[str], samples: list[Any]) -> list[float]:
-        batch = reward(completions, samples)
-        return [
-            float("nan") if not known else min(1.0, max(0.0, total))
-            for total, known in zip(batch.total.tolist(), batch.mask.tolist(), strict=True)
-        ]
-
-    return ServerSampler(recipe.difficulty.servers, seed=recipe.seed), scorer
 
 
 def mix(

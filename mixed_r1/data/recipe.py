@@ -17,6 +17,7 @@ __all__ = [
     "Contamination",
     "Dedup",
     "Difficulty",
+    "LocalModel",
     "Output",
     "Recipe",
     "Servers",
@@ -75,9 +76,10 @@ class Window(Config):
     """Rows are kept whose statistic over k sampled answers lies inside the bounds.
 
     ``pass_rate`` is the share of answers with a reward of at least ``Difficulty.passing``; ``mean`` and
-    ``sum`` are those of the rewards.
+    ``sum`` are those of the rewards. ``k`` answers, where they are not ``Difficulty.k``.
     """
 
+    k: int | None = Field(default=None, ge=1)
     of: Literal["pass_rate", "mean", "sum"] = "pass_rate"
     gt: float | None = None
     ge: float | None = None
@@ -94,10 +96,15 @@ class Window(Config):
 
 
 class Servers(Config):
-    """OpenAI-compatible servers that sample answers; a key is taken from OPENAI_API_KEY."""
+    """OpenAI-compatible servers that sample answers; a key is taken from OPENAI_API_KEY.
+
+    ``smart_resize``: (multiple, least pixels, most pixels) by which a Qwen model sees images, for answers in
+    the frame ``resized``: [28, 3136, 12845056] for Qwen2.5-VL.
+    """
 
     urls: tuple[str, ...] = Field(min_length=1)
     model: str
+    smart_resize: tuple[int, int, int] | None = None
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 1024
@@ -107,14 +114,58 @@ class Servers(Config):
     retries: int = Field(default=5, ge=0)
 
 
+class LocalModel(Config):
+    """A model directory (relative to the recipe) that this process samples answers from."""
+
+    path: Path
+    temperature: float = Field(default=1.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(default=1024, ge=1)
+    system_prompt: str | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: str = "auto"  # auto: cuda where there is one
+    max_rows: int = Field(default=256, ge=1)  # answers decoded together
+
+
 class Difficulty(Config):
-    """Sample ``k`` answers per row of the tasks in ``windows``, score them, keep those inside the window."""
+    """Sample ``k`` answers per row of the tasks in ``windows``, score them, keep those inside the window.
+
+    Answers come from ``servers`` or from ``model``; ``reward`` holds fields of RewardConfig for their score.
+    """
 
     k: int = Field(default=8, ge=1)
     passing: float = 0.5
     windows: dict[Task, Window]
     servers: Servers | None = None
+    model: LocalModel | None = None
+    reward: dict[str, Any] = {}
+    seed: int = Field(default=0, ge=0)
     rows_per_batch: int = Field(default=64, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Difficulty:
+        if self.servers is not None and self.model is not None:
+            raise ValueError("servers and model must not both be given, got both")
+        return self
+
+    def num_answers(self, task: str) -> int:
+        """Answers to sample per row of ``task``; 0 where it has no window."""
+        window = next((window for name, window in self.windows.items() if name == task), None)
+        return 0 if window is None else window.k or self.k
+
+    def sampled_by(self) -> dict[str, Any]:
+        """What answers and their rewards depend on, beside the row: not where and how fast they are made."""
+        engine = {"urls", "concurrency", "timeout_s", "retries", "device", "max_rows"}
+        sampling = self.model_dump(mode="json", include={"servers", "model"})
+        return {
+            "reward": self.reward,
+            "seed": self.seed,
+            **{
+                name: {key: value for key, value in settings.items() if key not in engine}
+                for name, settings in sampling.items()
+                if settings is not None
+            },
+        }
 
 
 class Balance(Config):

@@ -19,6 +19,12 @@ __all__ = ["atomic_path", "hash64", "image_name", "image_payload", "to_row"]
 
 MAX_IMAGE_BYTES = 256 * 1024 * 1024
 
+# Field -> its default; no value of a required one equals Ellipsis.
+_DEFAULTS = {
+    name: ... if field.is_required() else field.get_default(call_default_factory=True)
+    for name, field in Sample.model_fields.items()
+    if name != "images"
+}
 _SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp"}
 
 
@@ -72,7 +78,9 @@ def image_name(payload: bytes) -> str:
 
 
 def to_row(sample: Sample) -> dict[str, Any]:
-    """The fields of ``sample`` that differ from their default, images left out, as JSON-ready values."""
-    row = sample.model_dump(exclude_defaults=True, exclude={"images"})
-    row["answer"] = sample.answer
-    return row
+    """The fields of ``sample`` that differ from their default, images left out, as JSON-ready values.
+
+    Nested values are the sample's own.
+    """
+    values = sample.__dict__
+    return {name: values[name] for name, default in _DEFAULTS.items() if values[name] != default}

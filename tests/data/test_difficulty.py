@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from mixed_r1.config import ConfigError
 from mixed_r1.data import load_samples
 from mixed_r1.data.engine import build
 from mixed_r1.data.engine.workdir import BuildError
@@ -94,9 +95,9 @@ def test_killed_while_sampling_it_asks_only_for_what_is_missing(recipe, tmp_path
         finally:
             os._exit(0)
     assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    journal = tmp_path / "out" / ".work" / "difficulty" / "journal.jsonl"
+    journal = tmp_path / "out" / ".work" / "rollouts" / "journal.jsonl"
     with journal.open("a") as stream:
-        stream.write('{"row": 3, "rew')  # a line torn by a crash
+        stream.write('{"id": "sums/s')  # a line torn by a crash
     resumed = build(recipe, tmp_path / "out", sampler=recording, scorer=scorer)
     asked = Counter(log.read_text().split())
     assert asked.total() == len(asked) + 4, "only the batch that was lost is asked again"
@@ -104,6 +105,44 @@ def test_killed_while_sampling_it_asks_only_for_what_is_missing(recipe, tmp_path
         assert (resumed.out / name).read_bytes() == (expected.out / name).read_bytes()
     for split in expected.rows:
         assert load_samples(resumed.out / split) == load_samples(expected.out / split)
+
+
+def test_answers_outlive_a_change_of_what_does_not_change_them(recipe, tmp_path):
+    """Windows, passing, filters and servers' addresses: no row is asked about again."""
+    asked = Counter()
+
+    def recording(samples, k):
+        asked.update(sample.id for sample in samples)
+        return sampler(samples, k)
+
+    def again(**changes):
+        asked.clear()
+        settings = recipe.model_dump()
+        settings["difficulty"] |= changes.pop("difficulty", {})
+        changed = Recipe.from_mapping({**settings, **changes})
+        result = build(changed, tmp_path / "out", sampler=recording, scorer=scorer)
+        fresh = build(
+            changed, tmp_path / f"fresh{len(list(tmp_path.iterdir()))}", sampler=sampler, scorer=scorer
+        )
+        for name in ("rejects.jsonl", "stats.json", "manifest.json"):
+            assert (result.out / name).read_bytes() == (fresh.out / name).read_bytes()
+        return sum(asked.values())
+
+    chart = {"of": "sum", "ge": 1.0, "le": 3.0}
+    servers = {"urls": ["http://a"], "model": "m"}
+    assert again() == 29
+    assert again(difficulty={"passing": 0.4, "windows": {"math": {"gt": 0.5}, "chart": chart}}) == 0
+    assert again(dedup=None) == 0
+    others = [{"name": "question_length", "max_chars": 18}]
+    assert again(filters=others, rows_per_partition=3) == 1, "only the chart that the former filters dropped"
+    assert again(difficulty={"windows": {"math": {"k": 6, "gt": 0.0}, "chart": chart}}) == 25, "more answers"
+    assert again(difficulty={"seed": 1}) == 29, "other answers"
+    assert again(difficulty={"servers": servers}) == 29, "another model"
+    moved = {**servers, "urls": ["http://b", "http://c"], "concurrency": 2, "retries": 9}
+    assert again(difficulty={"servers": moved}) == 0
+    assert again(difficulty={"servers": {**moved, "temperature": 0.5}}) == 29
+    with pytest.raises(ConfigError, match="servers and model must not both be given"):
+        again(difficulty={"servers": servers, "model": {"path": "m"}})
 
 
 def test_sampler_and_scorer_are_needed_and_checked(recipe, tmp_path):

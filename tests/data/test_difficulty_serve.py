@@ -82,7 +82,7 @@ def test_killed_and_resumed_against_a_real_server(local_sources, model, url, tmp
 
     def dying(samples, k):
         answers = sampler(samples, k)
-        if (tmp_path / "out" / ".work" / "difficulty" / "journal.jsonl").stat().st_size > 0:
+        if (tmp_path / "out" / ".work" / "rollouts" / "journal.jsonl").stat().st_size > 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return answers
 

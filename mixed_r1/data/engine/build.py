@@ -3,7 +3,7 @@
     rows           sources -> normalise -> check -> filter    per partition
     dedup          repeated ids, near-equal rows              over all features
     contamination  rows that evaluation sets hold             over all features
-    difficulty     k answers per row, scored                  journalled
+    difficulty     k answers per row, scored                  journalled in a folder "rollouts" of its own
     balance        quotas                                     over all features
     write          split, shards, figures, card, rejects      per file, then published by rename
 
@@ -32,6 +32,7 @@ from mixed_r1.data.engine.difficulty import (
     find_too_easy_or_hard,
     measure,
     read_statistics,
+    write_statistics,
 )
 from mixed_r1.data.engine.features import needs
 from mixed_r1.data.engine.publish import publish, published, write_figures
@@ -49,7 +50,7 @@ from mixed_r1.schema import TASKS
 __all__ = ["BuildResult", "Progress", "build"]
 
 # Part of every fingerprint: raised when a change of the code changes the bytes of a result.
-_VERSION = 1
+_VERSION = 2
 
 Progress = Callable[[str, int, int], None]
 
@@ -215,15 +216,19 @@ class _Run:
     ) -> Drops:
         spec = self.recipe.difficulty
         assert spec is not None
-        path = measure(
+        rollouts = self.stages["rollouts"]
+        rollouts.open()
+        rewards = measure(
             table,
             alive,
             spec,
-            stage.folder,
+            rollouts.folder / "journal.jsonl",
             sampler=sampler,
             scorer=scorer,
             progress=lambda done, total: self.progress("difficulty", done, total),
         )
+        path = stage.folder / "statistics.parquet"
+        write_statistics(path, rewards, spec.passing)
         return find_too_easy_or_hard(table, path, spec)
 
     def surplus(self, table: FeatureTable, alive: np.ndarray, spec: Balance) -> Drops:
@@ -269,10 +274,15 @@ def _stages(recipe: Recipe, sources: list[Source], root: Path) -> Iterator[Stage
         files = [_state(recipe.base / path) for path in recipe.contamination.against]
         settings.append(("contamination", [recipe.contamination, files]))
     if recipe.difficulty is not None:
-        settings.append(("difficulty", recipe.difficulty))
+        sampled = recipe.difficulty.sampled_by()
+        kept = recipe.difficulty.model_dump(mode="json", include={"k", "passing", "windows"})
+        settings.append(("difficulty", [sampled, kept]))
     if recipe.balance is not None:
         settings.append(("balance", [recipe.balance, recipe.seed]))
     settings.append(("write", [recipe.name, recipe.description, recipe.split, recipe.seed, recipe.output]))
+    if recipe.difficulty is not None:  # answers depend on the row alone, whatever other rows there are
+        answers = [recipe.sources, recipe.max_pixels, inputs, recipe.difficulty.sampled_by()]
+        yield Stage(root, "rollouts", fingerprint(_VERSION, "rollouts", _plain(answers)))
     chain = ""
     for name, values in settings:
         chain = fingerprint(_VERSION, chain, name, _plain(values))

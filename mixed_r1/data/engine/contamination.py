@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
-from mixed_r1.data.engine.features import Needs, feature_row, feature_schema
+from mixed_r1.data.engine.features import FeatureWriter, Needs
 from mixed_r1.data.engine.near import hamming, hamming_bands, signature_bands
 from mixed_r1.data.engine.table import Drops, FeatureTable
 from mixed_r1.data.loaders import iter_samples
-from mixed_r1.data.parquet import table_writer
 from mixed_r1.data.recipe import Contamination
 from mixed_r1.data.storage import atomic_path, image_payload
 from mixed_r1.images import open_image
@@ -35,13 +33,11 @@ def evaluation_features(path: Path, stem: Path) -> FeatureTable:
     """
     file = stem.with_name(stem.name + ".features.parquet")
     if not file.is_file():
-        rows = []
-        for sample in iter_samples(path):
-            payloads = [image_payload(image) for image in sample.images]
-            opened = [open_image(payload) for payload in payloads]
-            rows.append(feature_row(sample, payloads, opened, Needs(True, True, None, None)))
-        with atomic_path(file) as temporary, table_writer(temporary, feature_schema()) as writer:
-            writer.write_table(pa.Table.from_pylist(rows, schema=feature_schema()))
+        wanted = Needs(perceptual=True, signature=True, group=None, split_field=None)
+        with atomic_path(file) as temporary, FeatureWriter(temporary, wanted) as writer:
+            for sample in iter_samples(path):
+                payloads = [image_payload(image) for image in sample.images]
+                writer.add(sample, payloads, [open_image(payload) for payload in payloads])
     return FeatureTable.of_file(stem)
 
 
@@ -51,7 +47,7 @@ def find_contaminated(
     """Living rows of ``table`` that match a row of ``evaluations`` (name -> features)."""
     found: dict[int, tuple[str, str]] = {}
     for name, other in evaluations.items():
-        ids = other.texts("id")
+        ids = other.column("id").to_pylist()
         for match in (*_same_images(table, other, spec), *_same_texts(table, other, spec)):
             if alive[match.row]:
                 found.setdefault(match.row, (f"contaminated {match.kind}", f"{name}: {ids[match.other]}"))
@@ -81,19 +77,16 @@ def _same_texts(table: FeatureTable, other: FeatureTable, spec: Contamination) -
         return
     long = np.flatnonzero(table.numbers("words") >= spec.min_words)
     their_long = np.flatnonzero(other.numbers("words") >= spec.min_words)
-    mine, theirs = table.signatures(), other.signatures()
-    bands = zip(
-        signature_bands(mine, spec.text_similarity),
-        signature_bands(theirs, spec.text_similarity),
-        strict=True,
-    )
-    for my_key, their_key in bands:
-        for a, bs in _joined(my_key[long], their_key[their_long]):
-            candidates = their_long[bs]
-            similarity = (theirs[candidates] == mine[long[a]]).mean(axis=1)
-            near = candidates[similarity >= spec.text_similarity]
-            if len(near):
-                yield _Match(int(long[a]), "text", int(near[0]))
+    theirs = other.signatures(their_long)
+    their_keys = signature_bands(theirs, spec.text_similarity)
+    for start, part in zip(table.starts, table.signature_parts(), strict=False):
+        here = long[(long >= start) & (long < start + len(part))]
+        mine = part[here - start]
+        for my_key, their_key in zip(signature_bands(mine, spec.text_similarity), their_keys, strict=True):
+            for a, bs in _joined(my_key, their_key):
+                near = bs[(theirs[bs] == mine[a]).mean(axis=1) >= spec.text_similarity]
+                if len(near):
+                    yield _Match(int(here[a]), "text", int(their_long[near[0]]))
 
 
 def _joined(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -1,7 +1,8 @@
 """How hard a row is for a model: sample k answers, score them, keep rows inside their task's window.
 
 Every batch of scored rows is appended to a journal and synced before the next one is sampled, so a killed run
-loses at most one batch of answers. The result depends on the answers; it repeats exactly where those do.
+loses at most one batch of answers. The journal outlives changes of what does not change answers: windows,
+filters, servers' addresses. The result repeats exactly where the answers do.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from mixed_r1.data.recipe import Difficulty, Window
 from mixed_r1.data.storage import atomic_path
 from mixed_r1.schema import Sample
 
-__all__ = ["Sampler", "Scorer", "find_too_easy_or_hard", "measure", "read_statistics"]
+__all__ = ["Sampler", "Scorer", "find_too_easy_or_hard", "measure", "read_statistics", "write_statistics"]
 
 # (rows, k) -> k answers per row
 Sampler: TypeAlias = "Callable[[Sequence[Sample], int], Sequence[Sequence[str]]]"
 # (completions, the row of each) -> a reward in [0, 1] each, NaN where the row cannot be scored
 Scorer: TypeAlias = "Callable[[list[str], list[Sample]], Sequence[float]]"
+
+Rewards: TypeAlias = "list[float | None]"
 
 STATISTICS = ("pass_rate", "mean", "std", "sum")
 
@@ -38,41 +41,46 @@ def measure(
     table: FeatureTable,
     alive: np.ndarray,
     spec: Difficulty,
-    folder: Path,
+    journal: Path,
     *,
     sampler: Sampler,
     scorer: Scorer,
     progress: Callable[[int, int], None],
-) -> Path:
-    """Sample and score the living rows of the tasks in ``spec.windows``; returns the file of statistics."""
-    result = folder / "statistics.parquet"
-    if result.is_file():
-        return result
-    tasks = np.asarray(table.texts("task"), dtype=object)
-    wanted = np.flatnonzero(alive & np.isin(tasks, list(spec.windows)))
-    journal = folder / "journal.jsonl"
-    rewards = _read_journal(journal)
-    missing = [int(row) for row in wanted if int(row) not in rewards]
-    progress(len(wanted) - len(missing), len(wanted))
+) -> dict[int, Rewards]:
+    """Sample and score the living rows of the tasks in ``spec.windows``, but for what ``journal`` holds.
+
+    Returns a row's rewards, None for an answer that could not be scored.
+    """
+    tasks, codes = table.codes("task")
+    counts = np.asarray([*(spec.num_answers(task) for task in tasks), 0])[codes]
+    wanted = np.flatnonzero(alive & (counts > 0)).tolist()
+    known = _read_journal(journal)
+    names = table.column("id").take(pa.array(wanted, type=pa.int64())).to_pylist()
+    answered = [(row, known.get(name, [])) for row, name in zip(wanted, names, strict=True)]
+    rewards = {row: values for row, values in answered if len(values) == counts[row]}
+    missing = [row for row in wanted if row not in rewards]
+    progress(len(rewards), len(wanted))
     with journal.open("a", encoding="utf-8") as stream:
         for rows, samples in _batches(table, missing, spec.rows_per_batch):
-            for row, values in zip(rows, _scored(samples, spec.k, sampler, scorer), strict=True):
-                rewards[row] = values
-                stream.write(json.dumps({"row": row, "rewards": values}) + "\n")
+            for k in sorted({int(counts[row]) for row in rows}):
+                chosen = [i for i, row in enumerate(rows) if counts[row] == k]
+                scored = _scored([samples[i] for i in chosen], k, sampler, scorer)
+                for i, values in zip(chosen, scored, strict=True):
+                    rewards[rows[i]] = values
+                    stream.write(json.dumps({"id": samples[i].id, "rewards": values}) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
             progress(len(rewards), len(wanted))
-    _write_statistics(result, {int(row): rewards[int(row)] for row in wanted}, spec.passing)
-    return result
+    return rewards
 
 
 def find_too_easy_or_hard(table: FeatureTable, statistics: Path, spec: Difficulty) -> Drops:
     """Measured rows outside their task's window, or that could not be scored."""
-    tasks = table.texts("task")
+    tasks, codes = table.codes("task")
     windows: dict[str, Window] = {str(task): window for task, window in spec.windows.items()}
     rows, reasons, details = [], [], []
     for line in pq.read_table(statistics).to_pylist():
-        window = windows[tasks[line["row"]]]
+        window = windows[tasks[codes[line["row"]]]]
         value = line[window.of]
         if line["num_scored"] == 0:
             reason, detail = "unscored", "no answer could be scored"
@@ -91,8 +99,8 @@ def read_statistics(path: Path) -> dict[int, dict[str, float]]:
     return {line.pop("row"): line for line in pq.read_table(path).to_pylist() if line["num_scored"]}
 
 
-def _read_journal(path: Path) -> dict[int, list[float | None]]:
-    """What is already scored; a torn last line is cut off."""
+def _read_journal(path: Path) -> dict[str, Rewards]:
+    """Id of a row -> what is already scored; a torn last line is cut off."""
     if not path.is_file():
         return {}
     rewards = {}
@@ -106,7 +114,7 @@ def _read_journal(path: Path) -> dict[int, list[float | None]]:
             if not raw.endswith(b"\n"):
                 break
             good += len(raw)
-            rewards[line["row"]] = line["rewards"]
+            rewards[line["id"]] = line["rewards"]
     os.truncate(path, good)
     return rewards
 
@@ -131,7 +139,7 @@ def _batches(table: FeatureTable, rows: Sequence[int], size: int) -> Iterator[tu
         yield numbers, samples
 
 
-def _scored(samples: list[Sample], k: int, sampler: Sampler, scorer: Scorer) -> list[list[float | None]]:
+def _scored(samples: list[Sample], k: int, sampler: Sampler, scorer: Scorer) -> list[Rewards]:
     answers = sampler(samples, k)
     if len(answers) != len(samples) or any(len(group) != k for group in answers):
         raise BuildError(
@@ -145,7 +153,8 @@ def _scored(samples: list[Sample], k: int, sampler: Sampler, scorer: Scorer) -> 
     return [finite[i : i + k] for i in range(0, len(finite), k)]
 
 
-def _write_statistics(path: Path, rewards: dict[int, list[float | None]], passing: float) -> None:
+def write_statistics(path: Path, rewards: dict[int, Rewards], passing: float) -> None:
+    """Number of scored answers, pass rate, mean, deviation and sum of every row's rewards."""
     lines = []
     for row, values in sorted(rewards.items()):
         scored = np.asarray([value for value in values if value is not None], dtype=np.float64)

@@ -1,28 +1,29 @@
 """What later stages need to know of a row, computed once while its images are open.
 
-Perceptual hashes are imagehash's 64-bit DCT hash; text signatures are datasketch's MinHash with 64
-permutations over 5-character shingles of the case-folded question and options.
+Perceptual hashes are imagehash's 64-bit DCT hash; text signatures those of :mod:`.signatures` over the
+case-folded question and options.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
+from typing_extensions import Self
 
+from mixed_r1.data.engine.signatures import NUM_PERMUTATIONS, text_signatures
+from mixed_r1.data.parquet import table_writer
 from mixed_r1.data.recipe import Recipe
 from mixed_r1.data.storage import hash64
 from mixed_r1.schema import Sample
 
-__all__ = ["NUM_PERMUTATIONS", "Needs", "feature_row", "feature_schema", "needs"]
+__all__ = ["FeatureWriter", "Needs", "feature_schema", "needs"]
 
-NUM_PERMUTATIONS = 64
-_SHINGLE = 5
-_MAX_SHINGLES = 4096
+_GROUP = 1024  # rows written together
 
 
 class Needs(NamedTuple):
@@ -56,7 +57,7 @@ def feature_schema() -> pa.Schema:
             ("perceptual", hashes),
             ("text", pa.uint64()),  # of question and options
             ("words", pa.int32()),
-            ("signature", pa.binary()),  # NUM_PERMUTATIONS uint32, or empty
+            ("signature", pa.binary(4 * NUM_PERMUTATIONS)),  # uint32, where wanted
             ("groups", hashes),
             ("widths", sizes),
             ("heights", sizes),
@@ -66,10 +67,46 @@ def feature_schema() -> pa.Schema:
     )
 
 
-def feature_row(
-    sample: Sample, payloads: Sequence[bytes], opened: Sequence[Image.Image], wanted: Needs
+class FeatureWriter:
+    """Writes the features of samples to a Parquet file; ``count`` is the number written."""
+
+    def __init__(self, path: Path, wanted: Needs) -> None:
+        self._writer = table_writer(path, feature_schema())
+        self._wanted = wanted
+        self._rows: list[dict[str, Any]] = []
+        self._texts: list[str] = []
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
+
+    def add(self, sample: Sample, payloads: Sequence[bytes], opened: Sequence[Image.Image]) -> None:
+        """One row, with its images encoded and decoded."""
+        text = question_key(sample)
+        self._texts.append(text)
+        self._rows.append(_feature_row(sample, text, payloads, opened, self._wanted))
+        self.count += 1
+        if len(self._rows) == _GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        if self._wanted.signature:
+            for row, signature in zip(self._rows, text_signatures(self._texts), strict=True):
+                row["signature"] = signature.astype("<u4").tobytes()
+        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=feature_schema()))
+        self._rows, self._texts = [], []
+
+
+def _feature_row(
+    sample: Sample, text: str, payloads: Sequence[bytes], opened: Sequence[Image.Image], wanted: Needs
 ) -> dict[str, Any]:
-    text = question_key(sample)
     group = sample.metadata.get(wanted.group) if wanted.group else None
     groups = group if isinstance(group, (list, tuple)) else [] if group is None else [group]
     split = sample.metadata.get(wanted.split_field) if wanted.split_field else None
@@ -80,9 +117,8 @@ def feature_row(
         "split": str(split) if split is not None else None,
         "images": [hash64(payload) for payload in payloads],
         "perceptual": [_perceptual(image) for image in opened] if wanted.perceptual else [],
-        "text": hash64(text.encode()),
+        "text": hash64(text.encode("utf-8", "surrogatepass")),
         "words": len(text.split()),
-        "signature": _signature(text) if wanted.signature else b"",
         "groups": [hash64(str(value).encode()) for value in groups],
         "widths": [image.width for image in opened],
         "heights": [image.height for image in opened],
@@ -105,23 +141,3 @@ def _perceptual(image: Image.Image) -> int:
     except ImportError as error:
         raise ImportError("image_distance must have imagehash: pip install 'mixed-r1[data]'") from error
     return int.from_bytes(np.packbits(imagehash.phash(image).hash.ravel()).tobytes(), "big")
-
-
-@lru_cache(maxsize=65536)  # templates repeat
-def _signature(text: str) -> bytes:
-    shingles = {text[i : i + _SHINGLE] for i in range(max(1, len(text) - _SHINGLE + 1))}
-    minhash = _empty_minhash().copy()
-    minhash.update_batch([shingle.encode() for shingle in sorted(shingles)[:_MAX_SHINGLES]])
-    return np.asarray(minhash.hashvalues, dtype="<u4").tobytes()
-
-
-@cache
-def _empty_minhash() -> Any:
-    try:
-        import xxhash
-        from datasketch import MinHash
-    except ImportError as error:
-        raise ImportError(
-            "text_similarity must have datasketch and xxhash: pip install 'mixed-r1[data]'"
-        ) from error
-    return MinHash(num_perm=NUM_PERMUTATIONS, seed=1, scheme="affine32", hashfunc=xxhash.xxh32_intdigest)

@@ -122,7 +122,7 @@ def normalised(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clean(text: str) -> str:
-    return unicodedata.normalize("NFC", text).strip()
+    return (text if text.isascii() else unicodedata.normalize("NFC", text)).strip()
 
 
 def _plain_image(image: Any) -> Any:

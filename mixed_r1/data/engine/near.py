@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mixed_r1.data.engine.features import NUM_PERMUTATIONS
+from mixed_r1.data.engine.signatures import NUM_PERMUTATIONS
 
 __all__ = ["hamming", "hamming_bands", "mix", "runs", "signature_bands"]
 

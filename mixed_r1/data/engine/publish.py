@@ -125,18 +125,17 @@ def _sha256(path: Path) -> str:
 def _summary(
     table: FeatureTable, splits: tuple[list[str], np.ndarray], statistics: dict[int, dict[str, float]]
 ) -> dict[str, Any]:
-    columns = {
-        name: table.column(name).to_pylist()
-        for name in ("task", "source", "question_chars", "answer_chars", "num_boxes", "difficulty")
-    }
-    widths, heights = table.ragged("widths"), table.ragged("heights")
+    names = ("task", "source", "question_chars", "answer_chars", "num_boxes", "difficulty")
     summary = SetStatistics()
-    for i in np.flatnonzero(splits[1] >= 0).tolist():
-        row = {name: values[i] for name, values in columns.items()}
-        if i in statistics:
-            row["difficulty"] = 1.0 - statistics[i]["mean"]
-        sizes = list(zip(widths.of(i).tolist(), heights.of(i).tolist(), strict=True))
-        summary.add(split=splits[0][splits[1][i]], sizes=sizes, **row)
+    for start, part in zip(table.starts.tolist(), table.parts(*names, "widths", "heights"), strict=False):
+        here = splits[1][start : start + part.num_rows]
+        columns = {name: part.column(name).to_pylist() for name in part.column_names}
+        for i in np.flatnonzero(here >= 0).tolist():
+            row = {name: columns[name][i] for name in names}
+            if start + i in statistics:
+                row["difficulty"] = 1.0 - statistics[start + i]["mean"]
+            sizes = list(zip(columns["widths"][i], columns["heights"][i], strict=True))
+            summary.add(split=splits[0][here[i]], sizes=sizes, **row)
     return summary.summary()
 
 
@@ -158,11 +157,11 @@ def _rejects(table: FeatureTable, drops: list[tuple[str, Drops]]) -> Iterator[st
 
 def _shown(table: FeatureTable, splits: tuple[list[str], np.ndarray], seed: int) -> list[CardSample]:
     """A few rows of each task, chosen by the hash of (seed, id)."""
-    tasks = np.asarray(table.texts("task"), dtype=object)
+    tasks, codes = table.codes("task")
     ranks = table.ranks(seed)
     chosen: list[int] = []
-    for task in TASKS:
-        members = np.flatnonzero((tasks == task) & (splits[1] >= 0))
+    for task in (task for task in TASKS if task in tasks):
+        members = np.flatnonzero((codes == tasks.index(task)) & (splits[1] >= 0))
         chosen.extend(members[np.argsort(ranks[members], kind="stable")][:_SHOWN_PER_TASK].tolist())
     found = _samples(table, sorted(chosen))
     return [CardSample(splits[0][splits[1][row]], found[row]) for row in chosen]

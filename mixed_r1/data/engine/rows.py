@@ -16,14 +16,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 from PIL import Image
 
 from mixed_r1.data.checks import Problem, box_problems, parse_row
-from mixed_r1.data.engine.features import Needs, feature_row, feature_schema
+from mixed_r1.data.engine.features import FeatureWriter, Needs
 from mixed_r1.data.engine.fields import map_fields, normalised
 from mixed_r1.data.filters import Filter, Row
-from mixed_r1.data.parquet import SampleWriter, table_writer
+from mixed_r1.data.parquet import SampleWriter
 from mixed_r1.data.recipe import Recipe, SourceSpec
 from mixed_r1.data.sources import Partition, Source, open_source
 from mixed_r1.data.storage import atomic_path, image_payload
@@ -45,8 +44,11 @@ class Reject(NamedTuple):
 
 
 class Kept(NamedTuple):
+    """A row that passed, with its images encoded and decoded."""
+
     sample: Sample
-    features: dict[str, Any]
+    payloads: list[bytes]
+    opened: list[Image.Image]
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,13 @@ def run_partition(job: RowsJob) -> dict[str, Any]:
     stem = Path(job.stem)
     spec = job.recipe.sources[job.source]
     counts: Counter[str] = Counter()
-    features = []
     with ExitStack() as stack:
         paths = [
             stack.enter_context(atomic_path(stem.with_name(stem.name + suffix)))
             for suffix in (".parquet", ".rejects.jsonl", ".features.parquet")
         ]
         writer = stack.enter_context(SampleWriter(paths[0]))
+        features = stack.enter_context(FeatureWriter(paths[2], job.wanted))
         rejects = stack.enter_context(paths[1].open("w", encoding="utf-8", newline="\n"))
         for outcome in _outcomes(job, spec):
             counts["read"] += 1
@@ -81,10 +83,8 @@ def run_partition(job: RowsJob) -> dict[str, Any]:
                 rejects.write(json.dumps(outcome._asdict(), ensure_ascii=False) + "\n")
             else:
                 writer.add(outcome.sample)
-                features.append(outcome.features)
-        with table_writer(paths[2], feature_schema()) as table:
-            table.write_table(pa.Table.from_pylist(features, schema=feature_schema()))
-    result = {"kept": len(features), **{name: counts[name] for name in sorted(counts)}}
+                features.add(*outcome)
+    result = {"kept": writer.count, **{name: counts[name] for name in sorted(counts)}}
     with atomic_path(stem.with_name(stem.name + ".json")) as temporary:
         temporary.write_text(json.dumps(result))
     return result
@@ -136,7 +136,7 @@ def _outcome(job: RowsJob, spec: SourceSpec, place: str, raw: dict[str, Any] | P
     rejected = _filtered(job.recipe.filters, Row(sample, [image.size for image in opened]))
     if rejected is not None:
         return reject("filter", *rejected, sample.id)
-    return Kept(sample, feature_row(sample, payloads, opened, job.wanted))
+    return Kept(sample, payloads, opened)
 
 
 def _located(image: Any, base: Path) -> Any:
@@ -146,7 +146,7 @@ def _located(image: Any, base: Path) -> Any:
 
 def _with_pixels(sample: Sample, payloads: list[bytes], opened: list[Image.Image]) -> Sample:
     """Images as bytes, their size where there is one, boxes in its pixels."""
-    update: dict[str, Any] = {"images": tuple(payloads)}
+    update: dict[str, Any] = {"images": tuple(payloads)} if payloads else {}
     if len(opened) == 1 and sample.image_size is None:
         update["image_size"] = opened[0].size
     size = update.get("image_size", sample.image_size)
@@ -155,7 +155,7 @@ def _with_pixels(sample: Sample, payloads: list[bytes], opened: list[Image.Image
         x, y = size[0] / unit, size[1] / unit
         update["answer"] = tuple((x1 * x, y1 * y, x2 * x, y2 * y) for x1, y1, x2, y2 in sample.answer)
         update["frame"] = "pixels"
-    return sample.model_copy(update=update)
+    return sample.model_copy(update=update) if update else sample
 
 
 def _filtered(filters: tuple[Filter, ...], row: Row) -> tuple[str, str] | None:

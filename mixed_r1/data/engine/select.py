@@ -23,18 +23,15 @@ def find_surplus(
 
     ``known`` are names that ``spec`` may use although no row of theirs is left.
     """
-    groups = np.asarray(table.texts(spec.by), dtype=object)
+    names, groups = table.codes(spec.by)
     ranks = table.ranks(seed)
-    living = np.flatnonzero(alive)
-    names = sorted(set(groups) | set(known))
-    sizes = {str(name): int((groups[living] == name).sum()) for name in names}
+    members = {name: np.flatnonzero(alive & (groups == code)) for code, name in enumerate(names)}
+    sizes = {name: len(members.get(name, ())) for name in sorted({*names, *known})}
     limits = quotas(sizes, spec)
-    surplus = []
-    for name, limit in limits.items():
-        members = living[groups[living] == name]
-        surplus.append(members[np.argsort(ranks[members], kind="stable")][limit:])
+    surplus = [rows[np.argsort(ranks[rows], kind="stable")][limits[name] :] for name, rows in members.items()]
     rows = np.sort(np.concatenate(surplus)) if surplus else np.zeros(0, dtype=np.int64)
-    details = [f"{spec.by} {groups[i]} keeps {limits[groups[i]]} of {sizes[groups[i]]}" for i in rows]
+    kept = [f"{spec.by} {name} keeps {limits[name]} of {sizes[name]}" for name in names]
+    details = [kept[code] for code in groups[rows]]
     return Drops(rows, ["surplus"] * len(rows), details)
 
 
@@ -79,14 +76,12 @@ def assign_splits(
         ValueError: ``spec.field`` names a metadata key that a row does not have.
     """
     if spec.field is not None:
-        values = table.texts("split")
-        missing = [i for i in np.flatnonzero(alive) if values[i] is None]
+        found, values = table.codes("split")
+        missing = int((alive & (values < 0)).sum())
         if missing:
-            raise ValueError(
-                f"split.field must be a metadata key of every row, got none in {len(missing)} rows"
-            )
-        names = sorted({values[i] for i in np.flatnonzero(alive)})
-        return names, np.asarray([names.index(v) if a else -1 for v, a in zip(values, alive, strict=True)])
+            raise ValueError(f"split.field must be a metadata key of every row, got none in {missing} rows")
+        used = np.unique(values[alive])
+        return [found[code] for code in used], np.where(alive, np.searchsorted(used, values), -1)
     names = ["train", *spec.shares]
     chance = _chance(table, alive, spec, seed)
     split = np.zeros(len(table), dtype=np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixed_r1.data.engine.features import NUM_PERMUTATIONS
+from mixed_r1.data.engine.features import feature_schema
+from mixed_r1.data.engine.signatures import NUM_PERMUTATIONS
 from mixed_r1.data.storage import hash64
 
 __all__ = ["Drops", "FeatureTable", "Ragged", "read_drops", "write_drops"]
@@ -49,7 +50,7 @@ class Drops(NamedTuple):
 
 
 class FeatureTable:
-    """Columns of the feature files of ``stems``, read when asked for.
+    """Columns of the feature files of ``stems``, read when asked for and as compact as they come.
 
     ``starts[k]`` is the number of the first row of ``stems[k]``; ``len`` is the number of rows.
     """
@@ -65,36 +66,71 @@ class FeatureTable:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def column(self, name: str) -> pa.Array:
-        parts = [pq.read_table(_file(stem), columns=[name]).column(0) for stem in self.stems]
-        chunks = [chunk for part in parts for chunk in part.chunks]
-        return pa.concat_arrays(chunks) if chunks else pa.array([], type=pa.null())
+    def parts(self, *names: str) -> Iterator[pa.Table]:
+        """The columns ``names`` of each of ``stems``."""
+        for stem in self.stems:
+            yield pq.read_table(_file(stem), columns=list(names))
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        chunks = [chunk for part in self.parts(name) for chunk in part.column(0).chunks]
+        return pa.chunked_array(chunks, type=feature_schema().field(name).type)
 
     def numbers(self, name: str) -> np.ndarray:
-        return self.column(name).to_numpy(zero_copy_only=False)
+        return self.column(name).to_numpy()
 
-    def texts(self, name: str) -> list[str]:
-        return self.column(name).to_pylist()
+    def codes(self, name: str) -> tuple[list[str], np.ndarray]:
+        """The texts of a column, each once in order, and for every row which it is (-1: none)."""
+        found: dict[str | None, int] = {}
+        parts = [np.zeros(0, dtype=np.int64)]
+        for chunk in self.column(name).chunks:
+            encoded = chunk.dictionary_encode(null_encoding="encode")
+            numbers = [found.setdefault(text, len(found)) for text in encoded.dictionary.to_pylist()]
+            parts.append(np.asarray(numbers, dtype=np.int64)[encoded.indices.to_numpy()])
+        names = sorted(text for text in found if text is not None)
+        rank = np.asarray([-1 if text is None else names.index(text) for text in found], dtype=np.int64)
+        return names, rank[np.concatenate(parts)] if found else parts[0]
 
     def ragged(self, name: str) -> Ragged:
-        column = self.column(name)
-        if not len(column):
-            return Ragged(np.zeros(0, dtype=np.uint64), np.zeros(1, dtype=np.int64))
-        values = column.flatten().to_numpy(zero_copy_only=False)
-        counts = column.value_lengths().to_numpy(zero_copy_only=False)
-        return Ragged(values, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+        chunks = self.column(name).chunks
+        values = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]
+        counts = [chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in chunks]
+        empty = np.zeros(0, dtype=np.uint64)
+        offsets = np.cumsum(np.concatenate([[0], *counts]), dtype=np.int64)
+        return Ragged(np.concatenate(values) if values else empty, offsets)
 
-    def signatures(self) -> np.ndarray:
-        """MinHash signatures [rows, permutations], uint32."""
-        data = b"".join(self.column("signature").to_pylist())
-        return np.frombuffer(data, dtype="<u4").reshape(len(self), NUM_PERMUTATIONS)
+    def signature_parts(self) -> Iterator[np.ndarray]:
+        """MinHash signatures [rows, permutations], uint32, of each of ``stems``."""
+        for part in self.parts("signature"):
+            chunks = [_signatures(chunk) for chunk in part.column(0).chunks]
+            yield np.concatenate([np.empty((0, NUM_PERMUTATIONS), dtype=np.uint32), *chunks])
+
+    def signatures(self, rows: np.ndarray) -> np.ndarray:
+        """The signatures of ``rows`` (ascending)."""
+        found = [np.empty((0, NUM_PERMUTATIONS), dtype=np.uint32)]
+        for start, part in zip(self.starts, self.signature_parts(), strict=False):
+            here = rows[(rows >= start) & (rows < start + len(part))]
+            found.append(part[here - start])
+        return np.concatenate(found)
+
+    def short_signatures(self) -> np.ndarray:
+        """The lower half of every hash of every signature: equal by chance once in 65,536."""
+        found = np.empty((len(self), NUM_PERMUTATIONS), dtype=np.uint16)
+        for start, part in zip(self.starts, self.signature_parts(), strict=False):
+            found[start : start + len(part)] = part.astype(np.uint16)
+        return found
 
     def ranks(self, seed: int) -> np.ndarray:
         """A uint64 per row from its id and ``seed`` alone: it decides what chance decides."""
         salt = f"{seed}:"
+        names = (name for chunk in self.column("id").chunks for name in chunk.to_pylist())
         return np.fromiter(
-            (hash64((salt + name).encode()) for name in self.texts("id")), dtype=np.uint64, count=len(self)
+            (hash64((salt + name).encode()) for name in names), dtype=np.uint64, count=len(self)
         )
+
+
+def _signatures(chunk: pa.FixedSizeBinaryArray) -> np.ndarray:
+    values = np.frombuffer(chunk.buffers()[1], dtype="<u4").reshape(-1, NUM_PERMUTATIONS)
+    return values[chunk.offset : chunk.offset + len(chunk)]
 
 
 def _file(stem: Path) -> Path:

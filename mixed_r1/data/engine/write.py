@@ -33,7 +33,7 @@ class WriteJob:
 
     path: str
     mark: str  # holds the result; appears last
-    parts: tuple[tuple[str, tuple[int, ...]], ...]
+    parts: tuple[tuple[str, np.ndarray], ...]
     statistics: dict[tuple[str, int], dict[str, float]]
 
 
@@ -63,17 +63,18 @@ def plan_writes(
 
 def _parts(
     table: FeatureTable, rows: np.ndarray, statistics: dict[int, dict[str, float]]
-) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], dict[tuple[str, int], dict[str, float]]]:
+) -> tuple[tuple[tuple[str, np.ndarray], ...], dict[tuple[str, int], dict[str, float]]]:
     partition = np.searchsorted(table.starts, rows, side="right") - 1
     parts = []
-    taken = {}
+    taken: dict[tuple[str, int], dict[str, float]] = {}
     for k in np.unique(partition):
         stem, start = str(table.stems[k]), int(table.starts[k])
         local = rows[partition == k] - start
-        parts.append((stem, tuple(int(v) for v in local)))
-        for row in rows[partition == k]:
-            if int(row) in statistics:
-                taken[stem, int(row) - start] = statistics[int(row)]
+        parts.append((stem, local))
+        if statistics:
+            taken |= {
+                (stem, row): statistics[start + row] for row in local.tolist() if start + row in statistics
+            }
     return tuple(parts), taken
 
 
@@ -108,8 +109,7 @@ def _groups(job: WriteJob) -> Iterator[pa.Table]:
 
 
 def _taken(job: WriteJob) -> Iterator[pa.Table]:
-    for stem, rows in job.parts:
-        wanted = np.asarray(rows, dtype=np.int64)
+    for stem, wanted in job.parts:
         with pq.ParquetFile(f"{stem}.parquet") as source:
             first = 0
             for batch in source.iter_batches(batch_size=ROW_GROUP):
@@ -141,7 +141,7 @@ def _with_statistics(table: pa.Table, statistics: list[dict[str, float] | None])
 
 def _samples(job: WriteJob) -> Iterator[Sample]:
     for stem, rows in job.parts:
-        wanted = set(rows)
+        wanted = set(rows.tolist())
         for i, row in enumerate(iter_rows(Path(f"{stem}.parquet"))):
             if i not in wanted or not isinstance(row, dict):
                 continue
