@@ -1,5 +1,11 @@
 """What verify promises whatever the completions are: rows that do not know of one another, the GIL given up,
 strings read in place, no recursion, numbers in no time.
+
+Where each fault of a completion is injected: random bytes in tests/fuzz and test_fuzz_corpus; invalid text,
+sizes and tags in test_verify_format; floods in test_verify_worst_cases; empty and ambiguous answers and bad
+golds in test_verify_matching; numbers in test_verify_chart; depth, duplicate keys and broken boxes in
+test_verify_boxes; hollow answers, box spam and hollow captions in test_exploits; a million digits or boxes
+and little stack here.
 """
 
 from __future__ import annotations
