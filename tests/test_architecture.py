@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +106,60 @@ def test_files_hold_one_idea():
         str(path.relative_to(ROOT)): n for path in sources if (n := len(path.read_text().splitlines())) > 400
     }
     assert too_long == {}
+
+
+# What TRL's trainer and its config hold (3,131 lines of TRL 1.16, counted like this): from rows to an update.
+LOOP = ("config", "trainer", "collect", "scoring", "packing", "policy", "loss", "update", "metrics")
+
+
+def test_the_trainer_is_short():
+    """Sampling, engines, ranks, servers, checkpoints, plans: TRL has them elsewhere, and they count apart."""
+    lines = {path.stem: source_lines(path) for path in (PACKAGES["mixed_r1"] / "train").glob("*.py")}
+    assert sum(lines[name] for name in LOOP) <= 1200
+    assert sum(lines.values()) <= 2900
+
+
+def test_source_lines_leave_out_comments_docstrings_and_blanks(tmp_path: Path):
+    path = tmp_path / "example.py"
+    text = [
+        '"""One',
+        "",
+        'two."""',
+        "# three",
+        "x = (",
+        "    1,  # four",
+        ")",
+        "",
+        "def f():",
+        '    """Five."""',
+    ]
+    path.write_text("\n".join([*text, '    return """', '6"""', ""]))
+    assert source_lines(path) == 6
+
+
+def source_lines(path: Path) -> int:
+    """Lines of a file that hold code: no comments, docstrings, blank lines."""
+    source = path.read_text()
+    docstrings: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and ast.get_docstring(node) is not None
+        ):
+            docstrings.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    layout = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in layout:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    return len(lines - docstrings)
 
 
 def part_of(path: Path) -> str:
