@@ -185,6 +185,27 @@ def test_a_block_mask_equals_the_dense_mask(adapter, mixed_samples):
     assert torch.equal(adapter.hidden_states(attention_mask=dense, **inputs), expected)
 
 
+def test_qwens_patch_projection_is_the_convolution(corpus):
+    """Values and gradients of the stock module's, under its names; any other input is convolved as ever."""
+    for family in ("qwen2_5_vl", "qwen3_vl"):  # without and with a bias
+        ours = tiny_adapter(family, corpus=corpus).core.visual.patch_embed.proj
+        stock = torch.nn.Conv3d(
+            3, ours.out_channels, ours.kernel_size, ours.stride, bias=ours.bias is not None
+        )
+        stock.load_state_dict(ours.state_dict())
+        assert isinstance(ours, torch.nn.Conv3d) and type(ours) is not torch.nn.Conv3d
+        sides = torch.tensor(ours.kernel_size)
+        for scale in (1, 2):
+            pixels = torch.randn(7, 3, *(scale * sides), generator=torch.manual_seed(0))
+            results = []
+            for module in (ours, stock):
+                module.zero_grad()
+                found = module(pixels).flatten(1)
+                (found * torch.linspace(-1, 1, found.shape[1])).sum().backward()
+                results.append([found, *(parameter.grad for parameter in module.parameters())])
+            torch.testing.assert_close(*results, atol=1e-5, rtol=1e-5)
+
+
 def test_image_features_must_fit_the_placeholders(adapter, mixed_samples):
     prompt = adapter.encode(mixed_samples[1])
     inputs = {"position_ids": prompt.position_ids[:, None], "attention_mask": None}
