@@ -10,6 +10,10 @@ import datetime
 import importlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.bars import Verdict
 
 FOLDER = Path(__file__).parent
 
@@ -28,28 +32,48 @@ def main() -> None:
     parser.add_argument(
         "--scaling", action="store_true", help="sweep the sizes instead of the standard cases"
     )
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--threads", type=int, nargs="+", help="in turn (default: 1 and 2 for the kernels, where there are 2)"
+    )
     parser.add_argument("--seconds", type=float, default=1.5, help="per contender and case")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--out", type=Path, help="JSON lines (default: benchmarks/results/<date>-<op>.jsonl)")
     options = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = str(options.threads)  # before NumPy and torch read it
-    for op in ops if options.all else [options.op]:
-        _run(op, options)
+    ops = ops if options.all else [options.op]
+    most = max(options.threads or [min(2, len(os.sched_getaffinity(0)))])
+    for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):  # before NumPy, torch and powerboxes read them
+        os.environ[name] = str(most)
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # nothing here measures NumPy's matrix products
+    outcomes = [verdict.passed for op in ops for verdict in _run(op, options, most)]
+    if outcomes:
+        counts = {"passed": outcomes.count(True), "missed": outcomes.count(False)}
+        counts["not measured"] = outcomes.count(None)
+        print("bars: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
-def _run(op: str, options: argparse.Namespace) -> None:
-    from benchmarks.harness import hardware, measure, print_table, write_records
+def _run(op: str, options: argparse.Namespace, most: int) -> list[Verdict]:
+    from benchmarks.bars import verdicts
+    from benchmarks.harness import Growth, hardware, measure, print_scaling, print_table, write_records
 
     out = options.out or FOLDER / "results" / f"{datetime.date.today().isoformat()}-{op}.jsonl"
-    clock = "cpu" if options.threads == 1 and options.device == "cpu" else "wall"
+    module = importlib.import_module(f"benchmarks.{op}")
     machine = ", ".join(f"{key} {value}" for key, value in hardware().items())
-    print(f"{op}: {machine} - {options.threads} thread(s), {clock} time")
-    for case in importlib.import_module(f"benchmarks.{op}").cases(options):
-        measurements = measure(case, clock=clock, seconds=options.seconds)
-        print_table(case, measurements)
-        write_records(out, op, case, measurements, options.threads)
+    every: list[Verdict] = []
+    for threads in options.threads or [n for n in getattr(module, "THREADS", (1,)) if n <= most]:
+        clock = "cpu" if threads == 1 and options.device == "cpu" else "wall"
+        print(f"{op}: {machine} - {threads} thread(s), {clock} time")
+        rows = []
+        for case in module.cases(argparse.Namespace(**vars(options) | {"threads": threads})):
+            measurements = measure(case, clock=clock, seconds=options.seconds)
+            found = verdicts(case.bars, measurements)
+            print_table(case, measurements, found)
+            write_records(out, op, case, measurements, threads, found)
+            rows.append(Growth(case.name, case.unit, case.work, measurements))
+            every += found
+        if options.scaling:
+            print_scaling(rows)
     print(f"\nrecorded in {out}")
+    return every
 
 
 if __name__ == "__main__":

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from benchmarks.bars import Bar, errs_by, times_faster
+from benchmarks.bmas_levels import at_level, lower_levels
 from benchmarks.harness import Case, Contender
 from benchmarks.peers_bmas import peers
 from benchmarks.text import VOCABULARY, Batch, batch
 from mixed_r1_kernels import BmasScores, EmbeddingTable, bmas
 
+THREADS = (1, 2)
 TOLERANCE = 5e-7
+OWN = "mixed_r1 native"
 STANDARD = [(8, 16, 554, 150, 2048), (8, 16, 554, 150, 3584)]
 SCALING = [
     *((8, 16, 554, 150, dim) for dim in (512, 1024, 2048, 3584, 5120, 8192)),
@@ -48,7 +53,9 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
             tables.clear()
             bits = table_bits(dim)
             tables[dim] = bits, EmbeddingTable(bits, dtype="bfloat16")
-        yield _case(batch(*shape), *tables[dim], options)
+        case = _case(batch(*shape), *tables[dim], options)
+        judged = not options.scaling and options.threads == 1 and options.peers and "native" in options.impl
+        yield replace(case, bars=_bars(case, tuple(shape), dim)) if judged else case
 
 
 def _case(data: Batch, bits: np.ndarray, table: EmbeddingTable, options: argparse.Namespace) -> Case:
@@ -89,6 +96,22 @@ def _case(data: Batch, bits: np.ndarray, table: EmbeddingTable, options: argpars
     }
     formula = "2 d sum_g rows_g columns_g, distinct ids"
     return Case(name, contenders, error, work, "GFLOP/s", formula, parameters)
+
+
+def _bars(case: Case, shape: tuple[int, ...], dim: int) -> list[Bar]:
+    bars = [
+        times_faster(OWN, "torch, each pair, f32", 60),
+        times_faster(OWN, "numkong dots_packed, dedup", 1.2),
+        errs_by(OWN, TOLERANCE),
+    ]
+    scores = np.stack(next(one for one in case.contenders if one.name == OWN).run()[:2])
+    for name in lower_levels():
+        level = at_level(name, shape, dim)
+        difference = float(np.abs(level.scores - scores).max())
+        case.parameters[f"{name}_ms"] = level.seconds * 1e3
+        label = f"largest difference of {name} ({level.seconds * 1e3:.1f} ms)"
+        bars.append(Bar(label, lambda _, difference=difference: difference, at_most=1e-6))
+    return bars
 
 
 def _group_sizes(data: Batch) -> Iterator[tuple[int, int]]:

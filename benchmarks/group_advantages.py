@@ -1,8 +1,10 @@
 """Group advantages of 16,384 rewards, in equal and in ragged groups, beside the formulas of TRL and verl.
 
-TRL's views need equal groups. verl names a group by a string per row, so it finds the groups first, and works
-on rewards per token: its vectorised form is here without tokens (also with integer labels, which it takes as
-they are) and with 1024 of them, as it is called; its loop without.
+TRL's views need equal groups; beside ragged groups they are timed on as many rewards in equal ones. verl
+(0.9.1) names a group by a string per row, so it finds the groups first; it takes rewards per token [N, L] and
+gives advantages per token. Its vectorised form is here as it is called, with 1024 tokens, which the bar of
+300 is about; and, to show where that time goes, its arithmetic on [N] rewards alone, with the strings and
+with integer labels. Its loop is on [N].
 """
 
 from __future__ import annotations
@@ -16,9 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.bars import Bar, errs_by, times_faster
 from benchmarks.harness import Case, Contender
 from mixed_r1_kernels import group_advantages
 
+THREADS = (1, 2)
+TOKENS = 1024  # of a completion, where verl's function is called
+TRL_EQUAL = "TRL's formula, views, equal groups"
+VERL = f"verl's function, {TOKENS} tokens"
 STANDARD = [(16384, 16, 1)]
 SCALING = [
     *((count, 16, 1) for count in (256, 4096, 65536)),
@@ -33,9 +40,8 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
         rng = np.random.default_rng(0)
         rewards = rng.random((count, num_rewards)).astype(np.float32)
         rewards = rewards[:, 0] if num_rewards == 1 else rewards
-        equal = np.full(count // group, group)
-        yield _case(rewards, equal, options, with_peers=num_rewards == 1)
-        yield _case(rewards, _ragged_sizes(rng, count, group), options, with_peers=num_rewards == 1)
+        for sizes in (np.full(count // group, group), _ragged_sizes(rng, count, group)):
+            yield _case(rewards, sizes, group, options)
 
 
 def _ragged_sizes(rng: np.random.Generator, count: int, mean: int) -> np.ndarray:
@@ -43,8 +49,9 @@ def _ragged_sizes(rng: np.random.Generator, count: int, mean: int) -> np.ndarray
     return np.diff(ends, prepend=0)
 
 
-def _case(rewards: np.ndarray, sizes: np.ndarray, options: argparse.Namespace, *, with_peers: bool) -> Case:
+def _case(rewards: np.ndarray, sizes: np.ndarray, group: int, options: argparse.Namespace) -> Case:
     expected = group_advantages(rewards, sizes, impl="reference")
+    is_equal = bool((sizes == sizes[0]).all())
 
     def error(result: Any) -> float:
         return float(np.abs(np.asarray(result, dtype=np.float64) - expected).max())
@@ -57,12 +64,14 @@ def _case(rewards: np.ndarray, sizes: np.ndarray, options: argparse.Namespace, *
         )
         for impl in options.impl
     ]
-    if options.peers and with_peers:
+    if options.peers and rewards.ndim == 1:
         contenders += [
             Contender(name, lambda call=call: _repeat(call), is_peer=True)
-            for name, call in peers(rewards, sizes)
+            for name, call in peers(rewards, sizes, options.threads)
         ]
-    is_equal = bool((sizes == sizes[0]).all())
+        if not is_equal:
+            contenders += _equal_groups(rewards, group)
+    judged = options.peers and not options.scaling and options.threads == 1 and "native" in options.impl
     shape = f"{len(sizes)} equal groups" if is_equal else f"{len(sizes)} ragged groups (1 to {sizes.max()})"
     return Case(
         name=f"{len(rewards)} x {rewards[0].size} rewards, {shape}, {CALLS} calls",
@@ -72,7 +81,34 @@ def _case(rewards: np.ndarray, sizes: np.ndarray, options: argparse.Namespace, *
         unit="GB/s",
         formula="rewards read + float64 advantages written",
         parameters={"rewards": list(rewards.shape), "groups": len(sizes), "equal": is_equal, "calls": CALLS},
+        bars=_bars(is_equal) if judged else (),
     )
+
+
+def _bars(is_equal: bool) -> list[Bar]:
+    own = "mixed_r1 native"
+    largest = float(np.abs(group_advantages(np.full(12, 0.7, np.float32), 12)).max())
+    return [
+        times_faster(own, "TRL's formula, views" if is_equal else TRL_EQUAL, 1),
+        times_faster(own, VERL, 300),
+        errs_by(own, 1e-12),
+        Bar("largest advantage of 12 rewards of 0.7", lambda _: largest, at_most=0),
+    ]
+
+
+def _equal_groups(rewards: np.ndarray, group: int) -> Iterator[Contender]:
+    """TRL's formula on the rewards of a ragged case, in equal groups."""
+    try:
+        import torch
+    except ImportError:
+        return
+    scores = torch.from_numpy(rewards)
+    expected = group_advantages(rewards, group, impl="reference")
+
+    def error(result: Any) -> float:
+        return float(np.abs(result.numpy() - expected).max())
+
+    yield Contender(TRL_EQUAL, lambda: _repeat(lambda: _trl(scores, group)), is_peer=True, error=error)
 
 
 def _repeat(call: Callable[[], Any]) -> Any:
@@ -81,12 +117,12 @@ def _repeat(call: Callable[[], Any]) -> Any:
     return call()
 
 
-def peers(rewards: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[str, Callable[[], Any]]]:
+def peers(rewards: np.ndarray, sizes: np.ndarray, threads: int) -> Iterator[tuple[str, Callable[[], Any]]]:
     try:
         import torch
     except ImportError:
         return
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     scores = torch.from_numpy(rewards)
     if (sizes == sizes[0]).all():
         yield "TRL's formula, views", lambda: _trl(scores, int(sizes[0]))
@@ -94,19 +130,19 @@ def peers(rewards: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[str, Callabl
     names = [str(uuid.UUID(int=rng.getrandbits(128), version=4)) for _ in sizes]  # as verl names its groups
     labels = np.repeat(np.array(names, dtype=object), sizes)
     numbers = np.repeat(np.arange(len(sizes)), sizes)
-    yield "verl's formula, integer labels", lambda: _verl_vectorised(scores, torch.from_numpy(numbers))
+    yield "verl's formula, no tokens, integers", lambda: _verl_vectorised(scores, torch.from_numpy(numbers))
     yield (
-        "verl's formula, vectorised",
+        "verl's formula, no tokens",
         lambda: _verl_vectorised(scores, torch.from_numpy(np.unique(labels, return_inverse=True)[1])),
     )
-    token_rewards = torch.zeros(len(rewards), 1024)
+    token_rewards = torch.zeros(len(rewards), TOKENS)
     token_rewards[:, -1] = scores
     mask = torch.ones_like(token_rewards)
     yield (
-        "verl's function, 1024 tokens",
+        VERL,
         lambda: _verl_tokens(token_rewards, mask, labels)[:, 0],
     )
-    yield "verl's formula, loop", lambda: _verl_loop(scores, labels)
+    yield "verl's loop, no tokens", lambda: _verl_loop(scores, labels)
 
 
 def _trl(scores: Any, group: int) -> Any:
@@ -129,7 +165,7 @@ def _verl_vectorised(scores: Any, group_of: Any) -> Any:
     counts, sums, squares = summed(torch.ones_like(scores)), summed(scores), summed(scores * scores)
     mean = sums / counts
     variance = (squares - sums * mean) / (counts - 1).clamp(min=1)
-    std = variance.clamp(min=1e-6).sqrt()
+    std = variance.clamp(min=0).sqrt()
     mean, std = torch.where(counts > 1, mean, 0), torch.where(counts > 1, std, 1)
     return (scores - mean[group_of]) / (std[group_of] + 1e-6)
 

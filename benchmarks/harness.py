@@ -3,6 +3,7 @@ contender alike."""
 
 from __future__ import annotations
 
+import ctypes
 import datetime
 import gc
 import importlib.metadata
@@ -15,9 +16,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["Case", "Contender", "Measurement", "hardware", "measure", "print_table", "write_records"]
+from benchmarks.bars import Bar, Verdict, bar_lines
+
+__all__ = [
+    "Case",
+    "Contender",
+    "Growth",
+    "Measurement",
+    "hardware",
+    "measure",
+    "print_scaling",
+    "print_table",
+    "write_records",
+]
 
 ROOT = Path(__file__).resolve().parents[1]
 _PACKAGES = (
@@ -30,18 +43,22 @@ _PACKAGES = (
     "trl",
     "liger-kernel",
     "pycocotools",
+    "powerboxes",
+    "scipy",
+    "transformers",
 )
 
 
 @dataclass(frozen=True)
 class Contender:
     """One way to compute a case's result. ``tolerance`` bounds its error where it is ours; a peer's error is
-    only shown."""
+    only shown. ``error`` replaces the case's where this one is given another input."""
 
     name: str
     run: Callable[[], Any]
     is_peer: bool = False
     tolerance: float | None = None
+    error: Callable[[Any], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +73,7 @@ class Case:
     formula: str
     parameters: dict[str, Any] = field(default_factory=dict)
     synchronize: Callable[[], None] | None = None  # for devices that run behind the caller
+    bars: Sequence[Bar] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +101,7 @@ def measure(case: Case, *, clock: str, seconds: float, max_rounds: int = 200) ->
     """
     errors = []
     for contender in case.contenders:
-        error = case.error(contender.run())
+        error = (contender.error or case.error)(contender.run())
         if contender.tolerance is not None and not error <= contender.tolerance:
             raise AssertionError(
                 f"{case.name}: {contender.name} must err by <= {contender.tolerance}, got {error}"
@@ -126,8 +144,15 @@ def _quantile(values: list[float], fraction: float) -> float:
 
 
 def _peak_bytes(run: Callable[[], Any]) -> int | None:
-    """Growth of the process's peak resident memory during one call; None where the kernel does not tell."""
+    """Growth of the process's peak resident memory during one call; None where the kernel does not tell.
+
+    What earlier calls freed is given back first, or a call that gets it again would seem to need nothing.
+    """
     gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):  # not glibc: a lower bound
+        pass
     try:
         Path("/proc/self/clear_refs").write_text("5")  # sets the peak to the present size
         before = _status_bytes("VmRSS")
@@ -184,7 +209,9 @@ def _commit() -> str:
     return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+changes" if changed else "")
 
 
-def _records(op: str, case: Case, measurements: list[Measurement], threads: int) -> Iterator[dict[str, Any]]:
+def _records(
+    op: str, case: Case, measurements: Sequence[Measurement], found: Sequence[Verdict], threads: int
+) -> Iterator[dict[str, Any]]:
     shared = {
         "op": op,
         "case": case.name,
@@ -216,26 +243,58 @@ def _records(op: str, case: Case, measurements: list[Measurement], threads: int)
             "peak_bytes": one.peak_bytes,
             "times_faster_than": ratios,
         }
+    yield from (shared | one.record() for one in found)
 
 
-def write_records(path: Path, op: str, case: Case, measurements: list[Measurement], threads: int) -> None:
-    """Append one JSON line per contender."""
+def write_records(
+    path: Path,
+    op: str,
+    case: Case,
+    measurements: Sequence[Measurement],
+    threads: int,
+    found: Sequence[Verdict] = (),
+) -> None:
+    """Append one JSON line per contender, then one per bar."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        for record in _records(op, case, measurements, threads):
+        for record in _records(op, case, measurements, found, threads):
             file.write(json.dumps(record) + "\n")
 
 
-def print_table(case: Case, measurements: list[Measurement]) -> None:
-    """One line per contender; the last column is its median over that of the first of ours."""
+def print_table(case: Case, measurements: Sequence[Measurement], found: Sequence[Verdict] = ()) -> None:
+    """One line per contender, the last column its median over that of the first of ours; then the bars."""
     own = next((one for one in measurements if not one.is_peer), measurements[0])
     print(f"\n{case.name}  ({case.formula})")
     times = "".join(f"{title:>11}" for title in ("median", "p20", "p80", "wall"))
-    print(f"  {'':28}{'error':>9}{times}{case.unit:>10}{'peak':>9}{'x':>8}")
+    print(f"  {'':36}{'error':>9}{times}{case.unit:>10}{'peak':>9}{'x':>8}")
     for one in measurements:
         times = "".join(
             f"{value * 1e3:>8.3f} ms" for value in (one.median, one.p20, one.p80, one.wall_median)
         )
         peak = "-" if one.peak_bytes is None else f"{one.peak_bytes / 2**20:.0f} MB"
         rate = case.work / one.median / 1e9
-        print(f"  {one.name:28}{one.error:>9.1e}{times}{rate:>10.1f}{peak:>9}{one.median / own.median:>8.2f}")
+        print(f"  {one.name:36}{one.error:>9.1e}{times}{rate:>10.4g}{peak:>9}{one.median / own.median:>8.2f}")
+    for line in bar_lines(found):
+        print(line)
+
+
+class Growth(NamedTuple):
+    """What a line of the scaling table needs of a case, which holds its inputs and is let go."""
+
+    name: str
+    unit: str
+    work: float
+    measurements: Sequence[Measurement]
+
+
+def print_scaling(rows: Sequence[Growth]) -> None:
+    """How the first of ours grows over the cases, and how many times slower each peer is, as Markdown."""
+    peers = list(dict.fromkeys(one.name for row in rows for one in row.measurements if one.is_peer))
+    print("\n| case | " + " | ".join(["ms", rows[0].unit, "peak MiB", *peers]) + " |")
+    print("|---" * (4 + len(peers)) + "|")
+    for name, _, work, measurements in rows:
+        own = next(one for one in measurements if not one.is_peer)
+        slower = {one.name: f"{one.median / own.median:.3g}" for one in measurements}
+        cells = [name, f"{own.median * 1e3:.4g}", f"{work / own.median / 1e9:.3g}"]
+        cells.append("-" if own.peak_bytes is None else f"{own.peak_bytes / 2**20:.0f}")
+        print("| " + " | ".join([*cells, *(slower.get(peer, "-") for peer in peers)]) + " |")

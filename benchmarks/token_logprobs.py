@@ -1,7 +1,8 @@
 """Token log-probabilities, forward and backward, beside full logits, TRL's chunked function and liger's.
 
 The gradient of the hidden states is what is compared: it holds every probability. ``peak`` counts the
-gradients themselves, which every contender must give; parameters.gradient_bytes is their size.
+gradients themselves, which every contender must give and the bar leaves out; parameters.gradient_bytes is
+their size. The process keeps the pages of full logits between calls, which is in that peer's favour.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from benchmarks.bars import Bar, Named, errs_by
 from benchmarks.harness import Case, Contender
 from mixed_r1_kernels import token_logprobs
 
+THREADS = (1, 2)
+FULL = "torch, full logits"
 STANDARD = [(4096, 512, 32768, False), (4096, 512, 32768, True)]
 SCALING = [
     *((count, 512, 32768, False) for count in (256, 1024)),
@@ -40,10 +44,10 @@ def _case(T: int, d: int, V: int, frozen: bool, options: argparse.Namespace) -> 
 
     def step(logprobs: Callable[[], Tensor]) -> Callable[[], Tensor]:
         def run() -> Tensor:
-            hidden.grad = weight.grad = None
             (logprobs() * upstream).sum().backward()
-            assert hidden.grad is not None
-            return hidden.grad
+            gradient, hidden.grad, weight.grad = hidden.grad, None, None
+            assert gradient is not None
+            return gradient
 
         return run
 
@@ -65,7 +69,9 @@ def _case(T: int, d: int, V: int, frozen: bool, options: argparse.Namespace) -> 
     def error(gradient: Tensor) -> float:
         return float((gradient - exact).abs().max())
 
-    trained = hidden.numel() + (0 if frozen else weight.numel())
+    gradient_bytes = 4 * (hidden.numel() + (0 if frozen else weight.numel()))
+    logits_bytes = 4 * T * V
+    judged = options.peers and not options.scaling and options.threads == 1 and "native" in options.impl
     return Case(
         name=f"T={T}, d={d}, V={V}, {'frozen' if frozen else 'trained'} weight, float32",
         contenders=contenders,
@@ -78,11 +84,29 @@ def _case(T: int, d: int, V: int, frozen: bool, options: argparse.Namespace) -> 
             "d": d,
             "V": V,
             "frozen": frozen,
-            "logits_bytes": 4 * T * V,
-            "gradient_bytes": 4 * trained,
+            "logits_bytes": logits_bytes,
+            "gradient_bytes": gradient_bytes,
         },
         synchronize=torch.cuda.synchronize if device == "cuda" else None,
+        bars=_bars(logits_bytes, gradient_bytes) if judged else (),
     )
+
+
+def _bars(logits_bytes: int, gradient_bytes: int) -> list[Bar]:
+    own = "mixed_r1 chunked"
+
+    def memory(named: Named) -> float | None:
+        peak = named[own].peak_bytes if own in named else None
+        return None if peak is None else (peak - gradient_bytes) / logits_bytes
+
+    def time(named: Named) -> float | None:
+        return named[own].median / named[FULL].median if own in named else None
+
+    return [
+        Bar("peak memory beyond the gradients, over that of the logits", memory, at_most=1 / 8),
+        Bar("time over that of full logits", time, at_most=1.3),
+        errs_by(own, TOLERANCE),
+    ]
 
 
 def _exact_gradient(hidden: Tensor, weight: Tensor, targets: Tensor, upstream: Tensor) -> Tensor:
@@ -96,7 +120,7 @@ def _exact_gradient(hidden: Tensor, weight: Tensor, targets: Tensor, upstream: T
 
 def peers(hidden: Tensor, weight: Tensor, targets: Tensor) -> Iterator[tuple[str, Callable[[], Tensor]]]:
     yield (
-        "torch, full logits",
+        FULL,
         lambda: torch.log_softmax(hidden @ weight.T, -1).gather(1, targets[:, None])[:, 0],
     )
     try:
