@@ -37,7 +37,9 @@ def build(
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="Where partitions are worked on.")
     ] = "local",
-    workers: Annotated[int, typer.Option(min=0, help="Processes; on Ray jobs at once, 0 for all.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes, or on Ray jobs at once; 0: all there are.")
+    ] = 1,
     embeddings: Annotated[
         Path | None, typer.Option(help="Model directory for BMAS, where difficulty scores open_ended rows.")
     ] = None,

@@ -121,12 +121,16 @@ def test_answers_outlive_a_change_of_what_does_not_change_them(recipe, tmp_path)
         settings["difficulty"] |= changes.pop("difficulty", {})
         changed = Recipe.from_mapping({**settings, **changes})
         result = build(changed, tmp_path / "out", sampler=recording, scorer=scorer)
-        fresh = build(
-            changed, tmp_path / f"fresh{len(list(tmp_path.iterdir()))}", sampler=sampler, scorer=scorer
-        )
-        for name in ("rejects.jsonl", "stats.json", "manifest.json"):
-            assert (result.out / name).read_bytes() == (fresh.out / name).read_bytes()
-        return sum(asked.values())
+        count = sum(asked.values())
+        if count in (0, 1):  # as if it had been built anew
+            fresh = build(
+                changed, tmp_path / f"fresh{len(os.listdir(tmp_path))}", sampler=sampler, scorer=scorer
+            )
+            mine, theirs = (
+                json.loads((x.out / "manifest.json").read_text())["files"] for x in (result, fresh)
+            )
+            assert {name for name in theirs if mine.get(name) != theirs[name]} <= {"recipe.yaml"}
+        return count
 
     chart = {"of": "sum", "ge": 1.0, "le": 3.0}
     servers = {"urls": ["http://a"], "model": "m"}

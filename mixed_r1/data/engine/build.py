@@ -79,7 +79,7 @@ def build(
 
     Args:
         engine: ``local``, or ``ray`` for a cluster that shares ``out`` and the sources' files.
-        workers: processes; on Ray, jobs at once (0: as many as the cluster takes).
+        workers: processes (0: one per core); on Ray, jobs at once (0: as many as the cluster takes).
         sampler: k answers per row, for the difficulty stage.
         scorer: rewards of completions, for the difficulty stage.
         keep_work: keep ``out/.work``, so that a changed recipe redoes only what changed.
@@ -87,8 +87,7 @@ def build(
 
     Raises:
         ConfigError: a source or filter that does not exist. BuildError: ``out`` is in use or holds other
-        files, a difficulty stage lacks sampler or scorer, no row is
-            left.
+            files, a difficulty stage lacks sampler or scorer, no row is left, a worker was killed.
     """
     if recipe.difficulty is not None and (sampler is None or scorer is None):
         raise BuildError("sampler and scorer must be given for a recipe with a difficulty stage, got None")

@@ -1,4 +1,8 @@
-"""Figures, rejects and card beside the shards; then all of it into place by rename, the manifest last."""
+"""Figures, rejects and card beside the shards; then all of it into place by rename, the manifest last.
+
+What is published is the same on every machine. What it was made of (paths, times of files) is in the hidden
+file ``.fingerprint``, which is there only while the folder holds one build and all of it.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,7 @@ from mixed_r1.schema import TASKS, Sample
 __all__ = ["publish", "published", "write_figures"]
 
 MANIFEST = "manifest.json"
+FINGERPRINT = ".fingerprint"
 _SHOWN_PER_TASK = 6
 
 
@@ -64,7 +69,8 @@ def write_figures(
 
 def publish(stage: Stage, staging: Path, out: Path, done: dict[str, Any]) -> None:
     """Move what ``done`` lists from ``staging`` to ``out``; may be killed and repeated at any point."""
-    for leftover in out.glob(f".{MANIFEST}.*.tmp"):
+    (out / FINGERPRINT).unlink(missing_ok=True)
+    for leftover in out.glob(".*.tmp"):
         leftover.unlink()
     previous = _manifest(out)
     stale = set(previous.get("files", {})) - set(done["files"])
@@ -76,7 +82,9 @@ def publish(stage: Stage, staging: Path, out: Path, done: dict[str, Any]) -> Non
     for name in sorted(done["files"]):
         if (staging / name).is_file():
             os.replace(staging / name, out / name)
-    write_json(out / MANIFEST, {"fingerprint": stage.fingerprint, **done})
+    write_json(out / MANIFEST, done)
+    with atomic_path(out / FINGERPRINT) as temporary:
+        temporary.write_text(stage.fingerprint)
 
 
 def _publish_images(source: Path, target: Path) -> None:
@@ -99,8 +107,8 @@ def _publish_images(source: Path, target: Path) -> None:
 
 def published(out: Path, fingerprint: str) -> dict[str, Any] | None:
     """The manifest of ``out`` if it is of this build and its files are all there with their sizes."""
-    manifest = _manifest(out)
-    if manifest.get("fingerprint") != fingerprint:
+    state, manifest = out / FINGERPRINT, _manifest(out)
+    if not manifest or not state.is_file() or state.read_text() != fingerprint:
         return None
     for name, entry in manifest["files"].items():
         path = out / name

@@ -111,7 +111,8 @@ def _source(spec: SourceSpec, base: Path) -> Source:
 
 def _outcome(job: RowsJob, spec: SourceSpec, place: str, raw: dict[str, Any] | Problem) -> Kept | Reject:
     def reject(stage: str, reason: str, detail: object, name: str = "") -> Reject:
-        return Reject(stage, reason, str(detail), spec.name, place, name)
+        text = str(detail).replace(f"{job.recipe.base}/", "")  # the same wherever the recipe lies
+        return Reject(stage, reason, text, spec.name, place, name)
 
     if isinstance(raw, Problem):
         return reject("source", raw.field, raw.rule)

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from typing import Any, Literal, TypeAlias, TypeVar
+
+from mixed_r1.data.engine.workdir import BuildError
 
 __all__ = ["Engine", "run_jobs"]
 
@@ -27,11 +33,13 @@ def run_jobs(
 ) -> Iterator[dict[str, Any]]:
     """``function`` of every job, as they are done.
 
-    ``workers``: processes of this machine; on Ray, jobs at once, 0 for as many as the cluster takes.
+    ``workers``: processes of this machine, 0 for one per core; on Ray, jobs at once, 0 for as many as the
+    cluster takes.
     """
     if engine == "ray":
         return _on_ray(function, jobs, workers)
-    if workers <= 1 or len(jobs) <= 1:
+    workers = workers or len(os.sched_getaffinity(0))
+    if workers == 1 or len(jobs) <= 1:
         return (function(job) for job in jobs)
     return _in_processes(function, jobs, workers)
 
@@ -40,14 +48,29 @@ def _in_processes(
     function: Callable[[Job], dict[str, Any]], jobs: Sequence[Job], workers: int
 ) -> Iterator[dict[str, Any]]:
     context = multiprocessing.get_context("spawn")  # forking a process with Arrow's threads may hang
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+    count = min(workers, len(jobs))
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
         futures = [pool.submit(function, job) for job in jobs]
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise BuildError(f"workers must not be killed, got one that was ({error})") from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _end_with_parent() -> None:
+    """Have this process end when its parent does: one left alone would write into a later build's files."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _on_ray(
