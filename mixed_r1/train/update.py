@@ -7,6 +7,7 @@ holds an image, every pack does. What fills up is a prompt of ours with one toke
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,19 +79,16 @@ class PolicyUpdate:
             for pack in fillers:
                 self.engine.backward(0.0 * self._logprobs(pack)[0].sum())
             norms.append(self.engine.step())
-        loss, tokens, clipped, kl, old_kl, importance, entropy = np.sum(
-            self.ranks.gather(sums.tolist()), axis=0
-        )
-        tokens = max(1.0, tokens)
+        loss, tokens, *sums = np.sum(self.ranks.gather(sums.tolist()), axis=0)
+        names = ("clip_fraction", "kl", "old_kl", "importance", "entropy")
+        means = {
+            name: total / tokens if tokens else math.nan for name, total in zip(names, sums, strict=True)
+        }
         return {
             "loss": loss / config.updates_per_rollout,
             "grad_norm": norms[-1],
             "skipped_updates": sum(not np.isfinite(norm) for norm in norms),
-            "clip_fraction": clipped / tokens,
-            "kl": kl / tokens,
-            "old_kl": old_kl / tokens,
-            "importance": importance / tokens,
-            "entropy": entropy / tokens,
+            **means,  # over the tokens trained on; NaN where all groups were flat
             "packs": len(packs) + len(fillers),
         }
 
