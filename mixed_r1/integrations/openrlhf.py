@@ -17,11 +17,9 @@ STOP_TEXTS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>")
 
 
 def completion_of(query: str, prompt: str) -> str:
-    """The query without its prompt, and without the stop token that OpenRLHF decodes with it.
-
-    In a query the image token of the prompt stands once for each patch: runs of it are read as one.
-
-    Raises ValueError where the query does not begin with the prompt: the prompt must never be scored.
+    """The query without its prompt, and without the stop token that OpenRLHF decodes with it. The query has
+    an image token for each patch: runs are read as one. ValueError where it does not begin with the prompt,
+    which must never be scored.
     """
     query, prompt = (IMAGE_RUNS.sub(r"\1", text) for text in (query, prompt))
     if not query.startswith(prompt):

@@ -8,29 +8,24 @@ from typing import Any
 import numpy as np
 
 from mixed_r1.integrations.ground_truth import rows_from_columns
-from mixed_r1.rewards import MixedReward, RewardBatch
+from mixed_r1.rewards import MixedReward
 
 __all__ = ["reward_functions"]
 
 
 def reward_functions(reward: MixedReward) -> list[Callable[..., list[float | None]]]:
-    """One function per column, each weighted, so that TRL's sum (weights 1) is ``RewardBatch.total``.
-
-    They share one scoring of each batch. None where a column does not score a row. Rows come from the data
-    set's columns (see ``rows_from_columns``); completions are strings or chat messages.
+    """One function per column, weighted, so that TRL's sum (weights 1) is ``RewardBatch.total``; one scoring
+    of a batch serves all. None where a column scores no row, all over a masked row: TRL leaves those out.
     """
     last: list[Any] = [None, None]
 
-    def scored(completions: Any, columns: dict[str, Any]) -> RewardBatch:
-        if last[0] is not completions:
-            texts = [_text(completion) for completion in completions]
-            last[:] = completions, reward(texts, rows_from_columns(columns, len(texts)))
-        return last[1]
-
     def column(k: int, name: str) -> Callable[..., list[float | None]]:
         def score(prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
-            batch = scored(completions, columns)
-            weighted = batch.values[:, k] * batch.weights[:, k]
+            if last[0] is not completions:
+                rows = rows_from_columns(columns, len(completions))
+                last[:] = completions, reward(list(map(_text, completions)), rows)
+            batch = last[1]
+            weighted = np.where(batch.mask, batch.values[:, k] * batch.weights[:, k], np.nan)
             return [None if np.isnan(value) else value for value in weighted.tolist()]
 
         score.__name__ = name
@@ -40,6 +35,5 @@ def reward_functions(reward: MixedReward) -> list[Callable[..., list[float | Non
 
 
 def _text(completion: Any) -> str:
-    """The text of a completion: itself, or the content of its last message."""
-    content = completion if isinstance(completion, str) else completion[-1]["content"]
+    content = completion if isinstance(completion, str) else completion[-1]["content"]  # the last message
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)

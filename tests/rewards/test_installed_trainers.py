@@ -1,9 +1,9 @@
 """The adapters called by the trainers themselves, where installed: verl 0.9, ms-swift 4, OpenRLHF 0.11.
 
 verl and ms-swift resolve on PyPI with CPU torch, but not beside this project's other test dependencies. Give
-each an environment of its own (ms-swift with msgspec), put this repository and its kernels/ on PYTHONPATH, and
-run this file there. OpenRLHF's dependencies need a GPU: ``pip install --no-deps openrlhf``, then aiohttp, and
-what ``mixed-r1 serve`` needs.
+each an environment of its own (ms-swift with msgspec), put this repository and its kernels/ on PYTHONPATH,
+and run this file there. OpenRLHF's dependencies need a GPU: ``pip install --no-deps openrlhf``, then aiohttp,
+and what ``mixed-r1 serve`` needs.
 """
 
 from __future__ import annotations

@@ -94,6 +94,20 @@ def test_trl() -> None:
         assert sums == pytest.approx(TOTAL)
 
 
+def test_trl_leaves_masked_rows_out() -> None:
+    """TRL counts a row of Nones in no baseline; the format alone would make advantages of a bad gold."""
+    from mixed_r1.integrations.trl import reward_functions
+
+    functions = reward_functions(MixedReward())
+    truths = [BAD[3], BAD[3], TRUTHS[2]]
+    with pytest.warns(UserWarning, match="is masked"):
+        table = [
+            function(prompts=[""] * 3, completions=["x", *TEXTS[:2]], sample=truths) for function in functions
+        ]
+    assert [[column[i] for column in table if column[i] is not None] for i in range(2)] == [[], []]
+    assert [column[2] for column in table].count(None) == len(table) - 2
+
+
 def test_verl() -> None:
     from mixed_r1.integrations.verl import compute_score, compute_scores
 
