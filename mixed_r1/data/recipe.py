@@ -37,7 +37,8 @@ class SourceSpec(Config):
 
     ``fields`` maps a sample's field to a column: a path with dots ("reward_model.answer", "label.0"), a
     text with {column} in it, or a list of columns (images, options). Without it a row must have a sample's
-    fields already. ``convert`` names what is done to a field after that, ``constants`` are set last.
+    fields already. ``convert`` names what is done to a field after that, in the order given; ``constants``
+    are set last.
     """
 
     name: Name

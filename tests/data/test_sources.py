@@ -1,4 +1,5 @@
 import json
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -158,6 +159,13 @@ def mapped(row, **spec):
     [
         ("<think>x</think><answer> 3 </answer>", "answer_tag", "3"),
         ("3", "answer_tag", "3"),
+        ("<answer>3", "answer_tag", "<answer>3"),
+        ("x <answer>1</answer><answer>2</answer>", "answer_tag", "1"),
+        ('["a", "b"]', "list", ["a", "b"]),
+        ("['a', \"it's\"]", "list", ["a", "it's"]),
+        (["a"], "list", ["a"]),
+        (["a", "b", "b", "c", "a"], "most_common", "a"),
+        (["a", "b", "b"], "most_common", "b"),
         (["a", "b"], "first", "a"),
         (0, "index_to_letter", "A"),
         ("2", "index_to_letter", "C"),
@@ -198,6 +206,28 @@ def test_columns_paths_templates_and_constants():
         mapped(row, fields={"answer": "q"}, convert={"answer": "shout"})
     with pytest.raises(ValueError, match="index_to_letter must be given 0 to 25, got 26"):
         mapped({"v": 26}, fields={"answer": "v"}, convert={"answer": "index_to_letter"})
+
+
+def test_the_text_of_an_option_becomes_its_letter():
+    row = {"choices": "['red', 'Blue ']", "right": " blue"}
+    spec = {
+        "fields": {"options": "choices", "answer": "right"},
+        "convert": {"options": "list", "answer": "option_to_letter"},
+    }
+    assert mapped(row, **spec) == {"options": ["red", "Blue "], "answer": "B"}
+    for choices, right in (("['red', 'red']", "red"), ("['red']", "blue")):
+        with pytest.raises(ValueError, match="option_to_letter must be given one of the options"):
+            mapped({"choices": choices, "right": right}, **spec)
+    for text in ("red", "{'a': 1}", "[1, 2", "[" * 10**5, "__import__('os')", "[" + "1," * 40000 + "1"):
+        with pytest.raises(ValueError, match="list must be given a text such as"):
+            mapped({"choices": text, "right": "x"}, **spec)
+
+
+def test_a_flood_of_tags_takes_no_time():
+    began = time.process_time()
+    flood = "<answer>" * 131072
+    assert mapped({"a": flood}, fields={"answer": "a"}, convert={"answer": "answer_tag"})["answer"] == flood
+    assert time.process_time() - began < 0.5
 
 
 def test_every_kind_opens_and_checks_its_options(tmp_path):

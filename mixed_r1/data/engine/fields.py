@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from mixed_r1.data.recipe import SourceSpec
 from mixed_r1.schema import LETTERS
 
 __all__ = ["CONVERTERS", "map_fields", "normalised"]
+
+Fields: TypeAlias = Mapping[str, Any]
 
 
 def map_fields(row: Mapping[str, Any], spec: SourceSpec) -> dict[str, Any]:
@@ -34,7 +38,7 @@ def map_fields(row: Mapping[str, Any], spec: SourceSpec) -> dict[str, Any]:
             if step not in CONVERTERS:
                 raise ValueError(f"convert.{name} must be one of {', '.join(CONVERTERS)}, got {step!r}")
             if fields.get(name) is not None:
-                fields[name] = CONVERTERS[step](fields[name])
+                fields[name] = CONVERTERS[step](fields[name], fields)
     fields.update(spec.constants)
     return fields
 
@@ -73,37 +77,72 @@ def _column(row: Any, path: str) -> Any:
     return value
 
 
-def _letter(value: Any) -> str:
+def _letter(value: Any, _: Fields) -> str:
     index = int(value)
     if isinstance(value, bool) or not 0 <= index < len(LETTERS):
         raise ValueError(f"index_to_letter must be given 0 to {len(LETTERS) - 1}, got {value!r}")
     return LETTERS[index]
 
 
-def _answer_tag(value: Any) -> str:
-    body = re.search(r"<answer>(.*?)</answer>", str(value), flags=re.DOTALL)
-    return (body.group(1) if body else str(value)).strip()
+def _letter_of_option(value: Any, fields: Fields) -> str:
+    options = [str(option).strip().casefold() for option in fields.get("options") or ()]
+    if options.count(str(value).strip().casefold()) != 1:
+        raise ValueError(f"option_to_letter must be given one of the options {options}, got {value!r}")
+    return LETTERS[options.index(str(value).strip().casefold())]
 
 
-def _corners(value: Any) -> list[list[float]]:
+def _answer_tag(value: Any, _: Fields) -> str:
+    text = str(value)
+    body, closed = text.partition("<answer>")[2].partition("</answer>")[:2]
+    return (body if closed else text).strip()
+
+
+def _corners(value: Any, _: Fields) -> list[list[float]]:
     boxes = [value] if value and not isinstance(value[0], (list, tuple)) else value
     return [[x, y, x + width, y + height] for x, y, width, height in boxes]
 
 
-def _first(value: Any) -> Any:
+def _first(value: Any, _: Fields) -> Any:
     return value[0] if isinstance(value, (list, tuple)) else value
 
 
-def _without_placeholder(value: Any) -> str:
+def _most_common(value: Any, _: Fields) -> Any:
+    """Of equally common ones the first."""
+    return Counter(value).most_common(1)[0][0] if isinstance(value, (list, tuple)) else value
+
+
+def _listed(value: Any, _: Fields) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = _python_list(value)
+    if not isinstance(found, list):
+        raise ValueError(f"list must be given a text such as ['a', 'b'], got {value[:60]!r}")
+    return found
+
+
+def _python_list(text: str) -> Any:
+    try:
+        return ast.literal_eval(text) if len(text) <= 1 << 16 else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _without_placeholder(value: Any, _: Fields) -> str:
     return re.sub(r"[ \t]{2,}", " ", re.sub(r"<image>\s?", "", str(value))).strip()
 
 
-CONVERTERS: dict[str, Callable[[Any], Any]] = {
+CONVERTERS: dict[str, Callable[[Any, Fields], Any]] = {
     "answer_tag": _answer_tag,  # what stands between <answer> and </answer>
     "first": _first,  # the first of a list
     "index_to_letter": _letter,  # 0 -> A
-    "json": json.loads,  # JSON text -> value
+    "json": lambda value, _: json.loads(value),  # JSON text -> value
+    "list": _listed,  # "['a', 'b']", JSON or Python -> the list
+    "most_common": _most_common,  # of a list
     "no_placeholder": _without_placeholder,  # text without <image>
+    "option_to_letter": _letter_of_option,  # the text of one of the options -> its letter
     "xywh": _corners,  # [x, y, width, height] -> [x1, y1, x2, y2], one box or several
 }
 

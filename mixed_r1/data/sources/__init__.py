@@ -16,6 +16,7 @@ KINDS = {
     "jsonl": "mixed_r1.data.sources.files:Jsonl",
     "parquet": "mixed_r1.data.sources.files:ParquetFiles",
     "hub": "mixed_r1.data.sources.hub:HubDataset",
+    "hub_objects": "mixed_r1.data.sources.hub_objects:HubObjects",
     "coco": "mixed_r1.data.sources.coco:Coco",
     "refcoco": "mixed_r1.data.sources.refcoco:RefCoco",
     "chartqa": "mixed_r1.data.sources.chartqa:ChartQa",

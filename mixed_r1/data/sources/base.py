@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 from mixed_r1.config import Config
 from mixed_r1.data.checks import Problem
 
-__all__ = ["ListSource", "Partition", "RawRow", "Source"]
+__all__ = ["ListSource", "Partition", "RawRow", "Source", "cut"]
 
 
 class Partition(NamedTuple):
@@ -25,6 +25,11 @@ class Partition(NamedTuple):
     stop: int
     first: int  # rows of the file before this partition
     rows: int  # how many there are, at most
+
+
+def cut(total: int, rows: int) -> list[Partition]:
+    """``total`` numbered rows in partitions of ``rows``."""
+    return [Partition("", i, min(i + rows, total), i, min(rows, total - i)) for i in range(0, total, rows)]
 
 
 # Where the row comes from ("rows.jsonl:12"; its id where it brings none), and its fields or what is wrong.
@@ -63,10 +68,7 @@ class ListSource(Source):
         return self.records()
 
     def partitions(self, rows: int) -> list[Partition]:
-        total = len(self._index)
-        return [
-            Partition("", i, min(i + rows, total), i, min(rows, total - i)) for i in range(0, total, rows)
-        ]
+        return cut(len(self._index), rows)
 
     def read(self, partition: Partition) -> Iterator[RawRow]:
         for i in range(partition.start, partition.stop):

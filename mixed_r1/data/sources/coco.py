@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from mixed_r1.data.sources.base import ListSource
 
-__all__ = ["Coco"]
+__all__ = ["Coco", "Mode", "objects_row"]
 
-_QUESTIONS = {
+Mode: TypeAlias = Literal["detection", "grounding", "counting"]
+
+_QUESTIONS: dict[Mode, str] = {
     "detection": "Find every {name} in the image.",
     "grounding": "Where is the {name} in the image?",
     "counting": "How many of these are in the image: {name}?",
@@ -27,7 +30,7 @@ class Coco(ListSource):
 
     annotations: Path
     images: Path
-    mode: Literal["detection", "grounding", "counting"] = "detection"
+    mode: Mode = "detection"
     question: str | None = None
     min_side: float = 1.0  # boxes thinner than this many pixels do not count
 
@@ -53,11 +56,20 @@ class Coco(ListSource):
 
     def row(self, record: Any) -> dict[str, Any]:
         image_id, category_id, file, name, boxes = record
-        row = {
-            "id": f"{image_id}-{category_id}",
-            "question": (self.question or _QUESTIONS[self.mode]).replace("{name}", name),
-            "images": [str(self.images / file)],
-        }
-        if self.mode == "counting":
-            return row | {"task": "math", "answer": len(boxes)}
-        return row | {"task": "grounding", "answer": [[x, y, x + w, y + h] for x, y, w, h in boxes]}
+        corners = [[x, y, x + w, y + h] for x, y, w, h in boxes]
+        place, image = f"{image_id}-{category_id}", str(self.images / file)
+        return objects_row(place, self.mode, self.question, name, image, corners)
+
+
+def objects_row(
+    place: str, mode: Mode, question: str | None, name: str, image: Any, corners: Sequence[Sequence[float]]
+) -> dict[str, Any]:
+    """The fields of a row about the objects ``name`` of an image: their boxes, or how many there are."""
+    row = {
+        "id": place,
+        "question": (question or _QUESTIONS[mode]).replace("{name}", name),
+        "images": [image],
+    }
+    if mode == "counting":
+        return row | {"task": "math", "answer": len(corners)}
+    return row | {"task": "grounding", "answer": [list(box) for box in corners]}

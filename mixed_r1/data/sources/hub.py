@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mixed_r1.data.sources.base import Partition, RawRow, Source
+from mixed_r1.data.sources.base import Partition, RawRow, Source, cut
 
 __all__ = ["HubDataset"]
 
@@ -47,10 +47,7 @@ class HubDataset(Source):
         return data.with_format("arrow")  # images as their stored bytes, not decoded
 
     def partitions(self, rows: int) -> list[Partition]:
-        total = len(self._data)
-        return [
-            Partition("", i, min(i + rows, total), i, min(rows, total - i)) for i in range(0, total, rows)
-        ]
+        return cut(len(self._data), rows)
 
     def read(self, partition: Partition) -> Iterator[RawRow]:
         table = self._data[partition.start : partition.stop]
