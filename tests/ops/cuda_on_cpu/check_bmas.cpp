@@ -168,12 +168,12 @@ int main() {
       Ragged completions, references;
       for (const int length : {70, 0, 1, 90}) completions.add(length, 150, random);
       for (const int length : {100, 2, 0}) references.add(length, 150, random);
-      for (const std::int64_t max_cosines : {std::int64_t{1} << 28, std::int64_t{1}}) {
-        const double error = largest_error(table, completions, references, {0, 0, 1, 0}, max_cosines);
-        std::printf("type %d, dim %lld, waves of %lld: error %.1e\n", static_cast<int>(type),
-                    static_cast<long long>(dim), static_cast<long long>(max_cosines), error);
-        failed |= !(error <= 5e-7);
-      }
+      // Every group in a wave of its own, or all in one.
+      const std::int64_t max_cosines = dim == 33 ? 1 : 1 << 28;
+      const double error = largest_error(table, completions, references, {0, 0, 1, 0}, max_cosines);
+      std::printf("type %d, dim %lld: error %.1e\n", static_cast<int>(type), static_cast<long long>(dim),
+                  error);
+      failed |= !(error <= 5e-7);
     }
   }
   return failed ? 1 : 0;
