@@ -257,6 +257,22 @@ def test_train_goes_on_where_it_was(demo: Path, tmp_path: Path):
     assert (tmp_path / "again" / "report.html").is_file() and "report: " in result.stderr
 
 
+def test_the_robust_preset_is_calibrated_in_training_and_evaluation(demo: Path, tmp_path: Path):
+    """Both on the training rows: the same policy earns the same."""
+    config, out = demo / "run" / "config.yaml", tmp_path / "robust"
+    sizes = ["steps=1", "prompts_per_step=2", "eval_samples=24", "max_new_tokens=4"]
+    run("train", config, f"out={out}", "reward.open_ended.preset=robust", *sizes)
+    records = tmp_path / "records.jsonl"
+    rows = demo / "data" / "test.jsonl"
+    model = out / "checkpoints" / "latest"
+    run("eval", model, rows, "--config", out / "config.yaml", "--out", records)
+    greedy = [row for row in map(json.loads, records.read_text().splitlines()) if row["mode"] == "greedy"]
+    in_training = json.loads((out / "summary.json").read_text())["evaluation"]["greedy"]["after"]
+    assert {row["task"]: row["mean"] for row in greedy} == pytest.approx(
+        {row["task"]: row["mean"] for row in in_training}
+    )
+
+
 def test_doctor_names_what_is_here():
     text = run("doctor").stdout
     import numpy

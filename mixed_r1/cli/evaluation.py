@@ -32,7 +32,10 @@ def run_evaluation(
     rows = load_samples(settings.data)[: settings.eval_samples]
     device = _device(settings.device)
     adapter = load_adapter(settings.model, device=device, **settings.load_options())
-    reward = make_reward(settings, adapter)
+    known = rows
+    if config is not None and settings.reward.for_task("open_ended").open_ended.is_calibrated:
+        known = load_samples(TrainConfig.load(config, overrides).data)  # as in training
+    reward = make_reward(settings, adapter, known)
     records: list[dict[str, Any]] = []
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("answering", total=2 * len(rows))

@@ -27,6 +27,7 @@ from mixed_r1.config import ConfigError
 from mixed_r1.data import load_samples
 from mixed_r1.models import ModelAdapter, load_adapter
 from mixed_r1.rewards import MixedReward
+from mixed_r1.schema import Sample
 from mixed_r1.train.checkpoint import put_in_place, save_checkpoint
 from mixed_r1.train.collect import Collector, open_mixture, open_rollouts
 from mixed_r1.train.config import TrainConfig
@@ -68,16 +69,20 @@ def train(config: TrainConfig, *, resume: bool = False, console: Console | None 
         return Trainer(config, resume=resume, console=console, ranks=ranks).run()
 
 
-def make_reward(config: TrainConfig, adapter: ModelAdapter) -> MixedReward:
+def make_reward(config: TrainConfig, adapter: ModelAdapter, samples: Sequence[Sample]) -> MixedReward:
     """Mixed-Reward for this model: its box frame, and BMAS on the embedding table the run started from.
 
-    The table stays the starting model's, so the policy cannot raise its reward by moving embeddings.
+    The table stays the starting model's, so the policy cannot raise its reward by moving embeddings. Where
+    open_ended has settings to be measured (``preset: robust``), they are on ``samples``, the training rows.
     """
     reward_config = config.reward.model_copy(update={"box_frame": adapter.box_frame})
     table = EmbeddingTable.from_pretrained(config.model)
-    return MixedReward(
+    reward = MixedReward(
         table=table, tokenizer=adapter.tokenizer, weights=config.reward_weights, config=reward_config
     )
+    if reward_config.for_task("open_ended").open_ended.is_calibrated:
+        reward.calibrate(samples)
+    return reward
 
 
 class Trainer:
@@ -113,7 +118,7 @@ class Trainer:
             reference = load_adapter(config.model, device=device, **config.load_options())
         self.samples = load_samples(config.data)
         self.validation = load_samples(config.validation)[: config.eval_samples] if config.validation else []
-        self.reward = make_reward(config, self.adapter)
+        self.reward = make_reward(config, self.adapter, self.samples)
         self.mixture = open_mixture(config, self.samples)
         self.rollouts = open_rollouts(config, self.adapter, ranks)
         self.collector = Collector(
