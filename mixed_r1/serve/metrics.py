@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter as Tally
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -58,12 +58,12 @@ class Metrics:
     def count(self, batch: RewardBatch, tasks: Sequence[str], seconds: float) -> None:
         """Add a scored batch; ``tasks`` [N] are those of its rows."""
         self.scoring.observe(seconds)
-        for task, number in Tally(tasks).items():
-            self.completions.labels(task).inc(number)
+        names = np.array(tasks, dtype=object)
+        for task in set(tasks):
+            rows = names == task
+            self.completions.labels(task).inc(int(rows.sum()))
+            self.rewards.labels(task).inc(float(batch.total[rows & batch.mask].sum()))
         self.masked.inc(int((~batch.mask).sum()))
-        for task, total, scored in zip(tasks, batch.total.tolist(), batch.mask.tolist(), strict=True):
-            if scored:
-                self.rewards.labels(task).inc(total)
         for reward, counts in batch.reason_counts().items():
             for reason, number in counts.items():
                 self.reasons.labels(reward, reason).inc(number)

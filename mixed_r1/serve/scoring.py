@@ -31,7 +31,7 @@ class Scoring:
     def score(self, body: bytes) -> bytes:
         """ScoreRequest -> ScoreReply."""
         request = parse(body, ScoreRequest)
-        rows = [decode(row) for row in request.samples]
+        rows = _rows(request.samples)
         batch = self._batch(request.completions, rows, ("completions", "samples"))
         unscored = np.flatnonzero(~batch.mask).tolist()
         problems = self.reward.check([rows[i] for i in unscored])
@@ -58,8 +58,7 @@ class Scoring:
                 raise RequestError(
                     422, f"query.{i}", f"query.{i} must begin with prompts.{i}, it does not"
                 ) from None
-        rows = [decode(row) for row in request.labels]
-        found = scores(self._batch(completions, rows, ("query", "labels")))
+        found = scores(self._batch(completions, _rows(request.labels), ("query", "labels")))
         names = found[0] if found else ("score", "task", "format", "masked")
         columns = {name: [row[name] for row in found] for name in names}
         return _json({"rewards": columns["score"], "scores": columns["task"], "extra_logs": columns})
@@ -82,6 +81,11 @@ class Scoring:
         batch = self.reward(completions, rows)
         self.metrics.count(batch, tasks, time.perf_counter() - started)
         return batch
+
+
+def _rows(given: list[Any]) -> list[Row]:
+    """The rows, each read once: ``decode`` knows texts it has met, and a group shares its row."""
+    return [decode(row if isinstance(row, str) else json.dumps(row)) for row in given]
 
 
 def _task(row: Row) -> str:
