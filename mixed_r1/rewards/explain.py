@@ -71,6 +71,11 @@ class Explanation:
 
 def explain(reward: MixedReward, completion: str, sample: Sample | Mapping[str, Any]) -> Explanation:
     """Score one completion and say why. Raises as ``MixedReward`` does."""
+    with reward.taking_turns():
+        return _explain(reward, completion, sample)
+
+
+def _explain(reward: MixedReward, completion: str, sample: Sample | Mapping[str, Any]) -> Explanation:
     batch = reward([completion], [sample])
     slots = reward.rows.slots([sample])
     row, column = reward.rows.prepared[slots[0]], batch.names[reward.rows.column[slots[0]]]

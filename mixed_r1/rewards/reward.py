@@ -7,6 +7,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -92,10 +93,13 @@ class MixedReward:
 
     def check(self, samples: Sequence[Sample | Mapping[str, Any]]) -> list[tuple[int, str]]:
         """(index, what is wrong) of every row that would be masked. For loading time."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            slots = self.rows.slots(samples).tolist()
-        problems = [(i, self.rows.prepared[slot].error) for i, slot in enumerate(slots)]
+        with self._lock:
+            self.rows.warns = False
+            try:
+                slots = self.rows.slots(samples).tolist()
+            finally:
+                self.rows.warns = True
+            problems = [(i, self.rows.prepared[slot].error) for i, slot in enumerate(slots)]
         return [(i, problem) for i, problem in problems if problem is not None]
 
     def calibrate(self, samples: Sequence[Sample | Mapping[str, Any]]) -> None:
@@ -105,11 +109,16 @@ class MixedReward:
         baseline (``preset="robust"``); without open_ended rows or a table it does nothing. The same rows in
         any order give the same measures.
         """
-        slots = np.unique(self.rows.slots(samples)).tolist() if samples else []
-        slots = [s for s in slots if self.rows.task[s] == OPEN_ENDED and not self.rows.unusable[s]]
-        references = [self.rows.prepared[slot].gold.spec.answer for slot in slots]
-        if self.open_ended is not None and references:
-            self.open_ended.calibrate(references)
+        with self._lock:
+            slots = np.unique(self.rows.slots(samples)).tolist() if samples else []
+            slots = [s for s in slots if self.rows.task[s] == OPEN_ENDED and not self.rows.unusable[s]]
+            references = [self.rows.prepared[slot].gold.spec.answer for slot in slots]
+            if self.open_ended is not None and references:
+                self.open_ended.calibrate(references)
+
+    def taking_turns(self) -> AbstractContextManager[Any]:
+        """Several calls as one: no other thread's comes between."""
+        return self._lock
 
     def close(self) -> None:
         """End the math-verify processes, where there are any; the next call that needs one starts it."""

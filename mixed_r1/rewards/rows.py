@@ -58,6 +58,7 @@ class Rows:
     def __init__(self, config: RewardConfig, names: tuple[str, ...]) -> None:
         self.config, self.names = config, names
         self._weights = _as_array(config, names)
+        self.warns = True  # of rows that cannot be used
         self._clear()
 
     def _clear(self) -> None:
@@ -176,7 +177,7 @@ class Rows:
         self.column[slot] = self.names.index(COLUMN_OF[task])
         self.unusable[slot] = row.error is not None
         self.weights[slot] = weights
-        if row.error is not None:
+        if row.error is not None and self.warns:
             warnings.warn(f"sample {sample_id} is masked, it cannot be scored: {row.error}", stacklevel=2)
         return slot
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from minilm import parts
 
-from mixed_r1.rewards import MixedReward, RewardBatch, RewardConfig
+from mixed_r1.rewards import MixedReward, RewardBatch, RewardConfig, explain
 from mixed_r1.schema import Sample
 from mixed_r1_kernels import EmbeddingTable, Reason
 
@@ -113,6 +113,23 @@ def test_calls_from_several_threads_change_no_bit(reward: MixedReward) -> None:
         found = list(pool.map(lambda i: reward(texts[i::6], rows[i::6]), range(6)))
     for i, batch in enumerate(found):
         assert_equal_bits(batch, expected, slice(i, None, 6))
+
+
+def test_every_method_from_several_threads(reward: MixedReward) -> None:
+    """Rows not met before are compiled by whichever call comes first; none sees half a row, or a warning."""
+    texts, rows = pairs()
+    expected, filters = reward(texts, rows), list(warnings.filters)
+
+    def work(i: int) -> None:
+        new = [row("chart", str(1000 * i + k), reward={"task_weight": float(k)}) for k in range(40)]
+        assert reward.check([*new, {"id": "x", "task": "no"}])[0][0] == 40
+        assert explain(reward, tagged("43.1"), ROWS[2]).cells["chart"].value == 1.0
+        reward.calibrate([row("open_ended", text) for text in REFERENCES])
+        assert_equal_bits(reward(texts[i::8], rows[i::8]), expected, slice(i, None, 8))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert list(warnings.filters) == filters
 
 
 @pytest.mark.parametrize("size", [2, 9, 33])
