@@ -174,9 +174,7 @@ def _worst() -> Case:
     """Each family as a contender of its own: the time of one completion of 1 MiB, and its slope."""
     slopes = {f.name: slope(SIZES, [seconds(f, size) for size in SIZES]) for f in FAMILIES}
     steepest = max(slopes, key=lambda name: slopes[name])
-    print(
-        f"\nlog-log slope of time up to 1 MiB: at most {slopes[steepest]:.2f} ({steepest}); bar 1.15"
-    )
+    print(f"\nlog-log slope of time up to 1 MiB: at most {slopes[steepest]:.2f} ({steepest}); bar 1.15")
     contenders = []
     for family in FAMILIES:
         text = family.make(MEGABYTE)
