@@ -44,6 +44,9 @@ def main() -> None:
     for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):  # before NumPy, torch and powerboxes read them
         os.environ[name] = str(most)
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # nothing here measures NumPy's matrix products
+    from benchmarks.harness import keep_pages
+
+    keep_pages()
     outcomes = [verdict.passed for op in ops for verdict in _run(op, options, most)]
     if outcomes:
         counts = {"passed": outcomes.count(True), "missed": outcomes.count(False)}

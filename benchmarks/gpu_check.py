@@ -3,11 +3,13 @@
 1. builds the compiled modules in place from source;
 2. csrc/cuda: the programs of tests/ops/cuda_on_cpu by nvcc, on the GPU, then under compute-sanitizer;
 3. tests/ops/device_*.py: every impl that can run there against the float64 reference;
-4. times every op beside its peers, each op in a process of its own.
+4. times every op beside its peers, each op in a process of its own;
+5. one training step of a random Qwen2.5-VL-3B beside TRL's (gpu_train_step.py), where it fits the memory.
 
 Each part has a time limit and its failure stops no other; a tool that is missing is named. Writes
 benchmarks/results/<date>-gpu.jsonl and a summary beside it. Exit status: 0 all passed, 1 something failed,
-2 no GPU. It needs torch, triton, NumPy, pytest, tokenizers and nanobind, and no network.
+2 no GPU. It needs torch, triton, NumPy, pytest, tokenizers and nanobind, the last part also the train extra
+and trl; no network.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 CHECKS = ROOT / "tests" / "ops" / "cuda_on_cpu"
 SECONDS = 460  # for everything
+TRAIN_STEP_BYTES = 72e9  # float32 weights, gradients, AdamW's state and the activations of the larger side
 OPS = ("bmas", "box_iou", "group_advantages", "token_logprobs")
 
 
@@ -81,13 +85,15 @@ class Runner:
         return False
 
 
-def gpu() -> str | None:
-    """The GPU's name; None where torch is missing or sees no GPU."""
+def gpu() -> tuple[str, float] | None:
+    """The GPU's name and bytes of memory; None where torch is missing or sees no GPU."""
     try:
         import torch
     except ImportError:
         return None
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    if not torch.cuda.is_available():
+        return None
+    return torch.cuda.get_device_name(), float(torch.cuda.get_device_properties(0).total_memory)
 
 
 def build(runner: Runner) -> None:
@@ -134,10 +140,23 @@ def timings(runner: Runner, records: Path) -> None:
         runner.run(f"timing of {op}", command, 90)
 
 
+def train_step(runner: Runner, records: Path, memory: float) -> None:
+    name = "training step of a random Qwen2.5-VL-3B beside TRL"
+    if memory < TRAIN_STEP_BYTES:
+        runner.leave_out(name, f"needs {TRAIN_STEP_BYTES / 1e9:.0f} GB, the GPU has {memory / 1e9:.0f}")
+        return
+    lacking = [package for package in ("transformers", "trl", "datasets") if find_spec(package) is None]
+    if lacking:
+        runner.leave_out(name, f"{', '.join(lacking)} not installed")
+        return
+    runner.run(name, [sys.executable, "-m", "benchmarks.gpu_train_step", "--out", records], 200)
+
+
 def time_one(op: str, records: Path) -> None:
     from benchmarks.gpu_cases import CASES
-    from benchmarks.harness import measure, print_table, write_records
+    from benchmarks.harness import keep_pages, measure, print_table, write_records
 
+    keep_pages()
     for case in CASES[op]():
         measurements = measure(case, clock="wall", seconds=1.0)
         print_table(case, measurements)
@@ -149,7 +168,7 @@ def summary(runner: Runner, device: str) -> Iterator[str]:
     for part in runner.parts:
         yield f"{part.outcome:9}{part.seconds:7.1f} s  {part.name}"
     for part in runner.parts:
-        if part.outcome != "passed" or part.name.startswith("timing"):
+        if part.outcome != "passed" or part.name.startswith(("timing", "training")):
             yield f"\n== {part.name}: {part.outcome}\n{part.output}"
 
 
@@ -158,10 +177,11 @@ def main() -> int:
     parser.add_argument("--time", choices=OPS, help="only time one op (what a part of the whole runs)")
     parser.add_argument("--out", type=Path, help="JSON lines (default: benchmarks/results/<date>-gpu.jsonl)")
     options = parser.parse_args()
-    device = gpu()
-    if device is None:
+    found = gpu()
+    if found is None:
         print("no GPU: torch is not installed, or sees no CUDA device; nothing was checked", file=sys.stderr)
         return 2
+    device, memory = found
     records = options.out or RESULTS / f"{datetime.date.today().isoformat()}-gpu.jsonl"
     if options.time:
         time_one(options.time, records)
@@ -172,6 +192,7 @@ def main() -> int:
         cuda_programs(runner, Path(folder))
     tests(runner)
     timings(runner, records)
+    train_step(runner, records, memory)
     records.parent.mkdir(parents=True, exist_ok=True)
     with records.open("a", encoding="utf-8") as file:
         for part in runner.parts:

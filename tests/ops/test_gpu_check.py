@@ -1,7 +1,9 @@
-"""benchmarks/gpu_check.py without a GPU: it says so, its CUDA programs build, its torch formula is right."""
+"""benchmarks/gpu_check.py without a GPU: it says so, its CUDA programs build, its torch formula is right, and
+its training step runs on a small model."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForImageTextToText
 
-from benchmarks import gpu_cases, gpu_check
+from benchmarks import gpu_cases, gpu_check, gpu_train_step
 from benchmarks.text import Batch
+from mixed_r1.models import load_adapter, tiny_adapter
 from mixed_r1_kernels import EmbeddingTable, bmas
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +56,49 @@ def test_a_part_that_fails_is_recorded_and_stops_no_other() -> None:
     assert "broken" in runner.parts[0].output and "stopped after" in runner.parts[1].output
     text = "\n".join(gpu_check.summary(runner, "a GPU"))
     assert "no such tool" in text and "broken" in text
+
+
+def test_the_training_step_is_left_out_where_it_cannot_run(tmp_path: Path) -> None:
+    runner = gpu_check.Runner()
+    gpu_check.train_step(runner, tmp_path / "records.jsonl", 24e9)
+    assert runner.parts[0].outcome == "left out" and runner.parts[0].output == "needs 72 GB, the GPU has 24"
+
+
+def test_the_checkpoint_of_the_training_step(tmp_path: Path) -> None:
+    """Loads as published ones do, and every id is a text of its own, so that random completions differ."""
+    gpu_train_step.write_checkpoint(tmp_path, gpu_train_step.SIZES["tiny"], "cpu")
+    adapter = load_adapter(tmp_path, dtype=torch.float32)
+    V = len(adapter.output_weight)
+    assert V == 700 and adapter.output_weight is adapter.core.get_input_embeddings().weight
+    texts = [adapter.tokenizer.decode([token]) for token in range(256, V)]
+    assert len(set(texts)) == V - 256 and "" not in texts
+    prompts = [adapter.encode(sample) for sample in gpu_train_step.rows()]
+    assert [len(prompt) for prompt in prompts] == [280, 280] and prompts[0].num_image_tokens == 256
+
+
+def test_the_sizes_of_qwen2_5_vl_3b() -> None:
+    """The published parameter count, on the meta device: 3.75e9 with the tied head once."""
+    small = tiny_adapter("qwen2_5_vl", corpus=["0123456789"]).model.config.to_dict()
+    size = gpu_train_step.SIZES["3b"]
+    small["text_config"] |= size.text
+    small["vision_config"] |= size.vision | {"patch_size": 14}
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(**small), dtype=size.dtype)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 3_754_622_976
+
+
+@pytest.mark.slow
+def test_the_training_step_beside_trl(tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    out = tmp_path / "records.jsonl"
+    words = ["--size", "tiny", "--device", "cpu", "--seconds", "0.1", "--out", str(out)]
+    command = [sys.executable, "-m", "benchmarks.gpu_train_step", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ours, theirs = (json.loads(line) for line in out.read_text(encoding="utf-8").splitlines())
+    assert (ours["name"], theirs["name"]) == ("mixed_r1", gpu_train_step.PEER)
+    assert ours["error"] < 1e-5 and ours["rounds"] >= 3 and theirs["is_peer"]
+    assert all(side["missing_tokens"] == 0 for side in ours["parameters"]["sides"].values())
 
 
 def test_the_torch_formula_of_bmas(monkeypatch: pytest.MonkeyPatch) -> None:
