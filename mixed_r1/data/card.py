@@ -64,33 +64,62 @@ def write_card(
         title=title,
         description=description,
         figures=figures,
+        splits=sorted(figures["rows by split"], key=_split_order),
         groups=_groups(figures["rows by task and source"]),
         histograms=[_histogram(name, **bins) for name, bins in figures["histograms"].items()],
         dropped=_dropped(figures.get("dropped", {})),
-        shown=[_shown(item) for item in samples],
+        shown=_by_task(samples),
     )
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
+def _split_order(name: str) -> tuple[int, str]:
+    known = ("train", "validation", "test")
+    return (known.index(name) if name in known else len(known), name)
+
+
 def _groups(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One line per task and source, with the rows of each split."""
+    """One line per task and source: the rows of each split, of all, and their share of the largest."""
     groups: dict[tuple[str, str], dict[str, int]] = {}
     for line in lines:
         groups.setdefault((line["task"], line["source"]), {})[line["split"]] = line["rows"]
-    return [{"task": task, "source": source, "rows": rows} for (task, source), rows in sorted(groups.items())]
+    totals = {key: sum(rows.values()) for key, rows in groups.items()}
+    return [
+        {"task": key[0], "source": key[1], "rows": rows, "total": totals[key]}
+        | {"width": 100 * totals[key] / max(totals.values())}
+        for key, rows in sorted(groups.items())
+    ]
 
 
 def _histogram(name: str, *, edges: Sequence[float], counts: Sequence[int]) -> dict[str, Any]:
-    """Bars of one histogram: label, count and height in percent of the highest."""
+    """Bars of one histogram: where each begins, its range in words, count and height in percent."""
     last = max(i for i, count in enumerate(counts) if count)
     first = min(i for i, count in enumerate(counts) if count)
     bars: list[dict[str, Any]] = []
     for i in range(first, last + 1):
-        upper = f"{edges[i + 1]:g}" if i + 1 < len(edges) else "more"
-        label = f"{edges[i]:g} to under {upper}" if upper != "more" else f"{edges[i]:g} or more"
-        bars.append({"label": label, "count": counts[i], "height": 100 * counts[i] / max(counts)})
-    return {"name": name, "bars": bars, "low": f"{edges[first]:g}", "high": bars[-1]["label"].split()[-1]}
+        low, high = f"{edges[i]:g}", f"{edges[i + 1]:g}" if i + 1 < len(edges) else None
+        words = f"{low} or more" if high is None else f"{low} to under {high}"
+        height = 100 * counts[i] / max(counts)
+        bars.append({"low": low, "words": words, "count": counts[i], "height": height})
+        bars[-1]["short"] = _short(counts[i])
+    end = f"{edges[last + 1]:g}" if last + 1 < len(edges) else ""
+    return {"name": name, "bars": bars, "end": end}
+
+
+def _short(count: int) -> str:
+    """Three digits and a unit: 999, 1.2k, 855k, 1.0M."""
+    for unit, size in (("M", 1_000_000), ("k", 1000)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}" if count < 10 * size else f"{count / size:.0f}{unit}"
+    return str(count)
+
+
+def _by_task(samples: Iterable[CardSample]) -> list[dict[str, Any]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for item in samples:
+        found.setdefault(item.sample.task, []).append(_shown(item))
+    return [{"task": task, "rows": rows} for task, rows in found.items()]
 
 
 def _dropped(dropped: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
@@ -142,7 +171,6 @@ def _picture(image: Image.Image, boxes: Sequence[Sequence[float]], frame: str) -
         "width": width,
         "height": height,
         "exact": exact,
-        "line": max(width, height) / 160,
         "boxes": [
             {
                 "x": x1 * unit[0],

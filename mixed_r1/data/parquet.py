@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 JSON_COLUMNS = ("answer", "messages", "reward", "metadata")
+_TEXT_COLUMNS = ("id", "source", "question", "options")
 JSON_KEY = b"mixed_r1.json_columns"
 ROW_GROUP = 256
 
@@ -93,13 +94,16 @@ class SampleWriter:
         """Append one row.
 
         Raises:
-            ValueError: values that JSON cannot hold.
+            ValueError: values that JSON or UTF-8 cannot hold; nothing is appended then.
             ImageError: an image path that cannot be read.
         """
         row = to_row(sample)
+        for name in _TEXT_COLUMNS:
+            if name in row:
+                _check_utf8(name, row[name])
         for name in JSON_COLUMNS:
             if name in row:
-                row[name] = json.dumps(row[name], ensure_ascii=False, allow_nan=False)
+                row[name] = _json_text(name, row[name])
         if sample.images:
             row["images"] = [{"bytes": image_payload(image), "path": None} for image in sample.images]
         self._group.append(row)
@@ -111,6 +115,22 @@ class SampleWriter:
         if self._group:
             self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
             self._group = []
+
+
+def _json_text(name: str, value: Any) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{name} must hold JSON values, got {type(error).__name__}: {error}") from None
+    _check_utf8(name, text)
+    return text
+
+
+def _check_utf8(name: str, value: str | tuple[str, ...]) -> None:
+    try:
+        (value if isinstance(value, str) else "".join(value)).encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise ValueError(f"{name} must be text that UTF-8 can hold, got {error.object[:40]!r}") from None
 
 
 def iter_rows(
@@ -128,7 +148,7 @@ def iter_rows(
             for values in batch.to_pylist():
                 try:
                     yield _from_columns(values, encoded)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     yield ValueError(f"must hold JSON in {', '.join(encoded)}, got {error}")
 
 

@@ -51,7 +51,7 @@ def test_surrogate_proposal_and_warnings(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("difficulty={windows: {math: {gt: 0}}}", "difficulty.servers must name servers"),
+        ("difficulty={windows: {math: {gt: 0}}}", "difficulty must name servers or a model"),
         ("sourcs=[]", "key must be a known setting, got 'sourcs'"),
         ("dedup={image_distance: 99}", "image_distance"),
     ],

@@ -38,9 +38,17 @@ def map_fields(row: Mapping[str, Any], spec: SourceSpec) -> dict[str, Any]:
             if step not in CONVERTERS:
                 raise ValueError(f"convert.{name} must be one of {', '.join(CONVERTERS)}, got {step!r}")
             if fields.get(name) is not None:
-                fields[name] = CONVERTERS[step](fields[name], fields)
+                fields[name] = _converted(step, name, fields)
     fields.update(spec.constants)
     return fields
+
+
+def _converted(step: str, name: str, fields: Fields) -> Any:
+    try:
+        return CONVERTERS[step](fields[name], fields)
+    except (TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
+        got = f"{type(fields[name]).__name__} ({type(error).__name__}: {error})"
+        raise ValueError(f"convert.{name} must be a value that {step} takes, got {got}") from None
 
 
 def _collected(row: Mapping[str, Any], name: str, column: str | tuple[str, ...]) -> Any:
@@ -116,7 +124,7 @@ def _listed(value: Any, _: Fields) -> Any:
         return value
     try:
         found = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = _python_list(value)
     if not isinstance(found, list):
         raise ValueError(f"list must be given a text such as ['a', 'b'], got {value[:60]!r}")

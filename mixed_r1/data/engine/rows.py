@@ -75,15 +75,23 @@ def run_partition(job: RowsJob) -> dict[str, Any]:
         ]
         writer = stack.enter_context(SampleWriter(paths[0]))
         features = stack.enter_context(FeatureWriter(paths[2], job.wanted))
-        rejects = stack.enter_context(paths[1].open("w", encoding="utf-8", newline="\n"))
+        # JSON knows the escape of what UTF-8 cannot hold, half of a surrogate pair.
+        rejects = stack.enter_context(
+            paths[1].open("w", encoding="utf-8", newline="\n", errors="backslashreplace")
+        )
         for outcome in _outcomes(job, spec):
             counts["read"] += 1
+            if isinstance(outcome, Kept):
+                try:
+                    writer.add(outcome.sample)
+                except ValueError as error:
+                    field = str(error).split(" ", 1)[0]
+                    outcome = Reject("normalise", field, str(error), spec.name, "", outcome.sample.id)
+                else:
+                    features.add(*outcome)
             if isinstance(outcome, Reject):
                 counts[f"{outcome.stage}: {outcome.reason}"] += 1
                 rejects.write(json.dumps(outcome._asdict(), ensure_ascii=False) + "\n")
-            else:
-                writer.add(outcome.sample)
-                features.add(*outcome)
     result = {"kept": writer.count, **{name: counts[name] for name in sorted(counts)}}
     with atomic_path(stem.with_name(stem.name + ".json")) as temporary:
         temporary.write_text(json.dumps(result))

@@ -74,5 +74,5 @@ class ListSource(Source):
         for i in range(partition.start, partition.stop):
             try:
                 yield str(i), self.row(self._index[i])
-            except (ValueError, KeyError, IndexError, TypeError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
                 yield str(i), Problem("row", f"must be complete, got {type(error).__name__}: {error}")
