@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import re
 import shlex
 import warnings
@@ -62,6 +63,22 @@ def test_the_commands_exist_with_their_options() -> None:
         text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
         for option in [argument for argument in arguments if argument.startswith("--")]:
             assert option in text, f"{command} {option}"
+
+
+def test_the_load_is_what_was_recorded() -> None:
+    records = (ROOT / "benchmarks" / "results" / "2026-11-26-serve.jsonl").read_text().splitlines()
+    section = TEXT.split("### Load")[1]
+    for record in map(json.loads, records):
+        cells = [
+            record["workers"],
+            f"{record['requests_per_second']:,.0f}",
+            f"{record['completions_per_second']:,}",
+        ]
+        times = [f"{record['median_ms']:.1f}", f"{record['p99_ms']:.0f}"]
+        row = " | ".join(map(str, [*cells, *times, f"{record['server_cpu_us_per_completion']:,.0f}"]))
+        assert f"| {row} |" in section
+        for memory in record["memory_mib"] if record["workers"] == 2 else ():
+            assert (memory["table_rss"], memory["table_private"], memory["table_pss"]) == (44.7, 0.0, 22.4)
 
 
 def test_the_files_exist() -> None:
