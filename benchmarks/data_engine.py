@@ -1,16 +1,19 @@
-"""The data engine at scale: ``python -m benchmarks.data_engine --rows 1000000 [--engine ray] [--workers N]``.
+"""The data engine at scale: ``python -m benchmarks.data_engine --rows 1000000 [--engine local ray]``.
 
 Builds a recipe over synthetic rows (a tenth of them with a picture of its own, one in a hundred a planted
 duplicate) through every stage but difficulty, checks what came out, and records rows per second, CPU seconds
-and the peak memory of the build and of its largest worker.
+and the peak memory of the build and of its largest worker. Each engine runs in a process of its own; all must
+give the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import hashlib
 import io
 import json
+import multiprocessing
 import os
 import resource
 import shutil
@@ -18,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,7 @@ from benchmarks.harness import hardware
 from mixed_r1.data.engine import build
 from mixed_r1.data.recipe import Recipe
 from mixed_r1.data.sources import Partition, RawRow, Source
+from mixed_r1.data.sources.base import cut
 
 FOLDER = Path(__file__).parent
 DUPLICATE_EVERY = 100
@@ -48,10 +53,7 @@ class Synthetic(Source):
         return []
 
     def partitions(self, rows: int) -> list[Partition]:
-        return [
-            Partition("", i, min(i + rows, self.rows), i, min(rows, self.rows - i))
-            for i in range(0, self.rows, rows)
-        ]
+        return cut(self.rows, rows)
 
     def read(self, partition: Partition) -> Iterator[RawRow]:
         for i in range(partition.start, partition.stop):
@@ -94,19 +96,25 @@ def recipe(rows: int, base: Path) -> Recipe:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.data_engine", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--engine", default="local", choices=["local", "ray"])
+    parser.add_argument("--engine", nargs="+", default=["local"], choices=["local", "ray"])
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where to build (default: a temporary folder)")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(dir=options.folder))
-    try:
-        record = run(options.rows, options.engine, options.workers, folder)
-    finally:
-        shutil.rmtree(folder)
-    out = FOLDER / "results" / f"{datetime.date.today().isoformat()}-data_engine.jsonl"
-    with out.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record) + "\n")
-    print(json.dumps(record, indent=1))
+    digests = set()
+    for engine in options.engine:
+        folder = Path(tempfile.mkdtemp(dir=options.folder))
+        try:
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(1, mp_context=context) as pool:  # its peak memory is its own
+                record = pool.submit(run, options.rows, engine, options.workers, folder).result()
+        finally:
+            shutil.rmtree(folder)
+        out = FOLDER / "results" / f"{datetime.date.today().isoformat()}-data_engine.jsonl"
+        with out.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
+        print(json.dumps(record, indent=1))
+        digests.add(record["sha256"])
+    assert len(digests) == 1, f"engines must give the same bytes, got {digests}"
 
 
 def run(rows: int, engine: Any, workers: int, folder: Path) -> dict[str, Any]:
@@ -136,6 +144,8 @@ def run(rows: int, engine: Any, workers: int, folder: Path) -> dict[str, Any]:
         "kept": result.rows,
         "dropped": dropped,
         "bytes": sum(path.stat().st_size for path in (folder / "out").iterdir() if path.is_file()),
+        # Of the manifest, which holds the hash of every file.
+        "sha256": hashlib.sha256((folder / "out" / "manifest.json").read_bytes()).hexdigest(),
         **hardware(),
     }
 

@@ -30,6 +30,7 @@ def recipe(local_sources):
         "windows": {"math": {"gt": 0.0, "lt": 1.0}, "chart": {"of": "sum", "ge": 1.0, "le": 3.0}},
     }
     settings["balance"] = None
+    settings["rows_per_partition"] = 64
     return Recipe.from_mapping(settings)
 
 

@@ -193,8 +193,8 @@ def kill_at(recipe, out, number):
 @pytest.mark.parametrize(
     ("form", "step"),
     [
-        ("parquet", 5),
-        ("jsonl", 17),
+        ("parquet", 7),
+        ("jsonl", 23),
         pytest.param("parquet", 1, marks=pytest.mark.slow),
         pytest.param("jsonl", 1, marks=pytest.mark.slow),
     ],
@@ -393,7 +393,7 @@ def test_a_build_that_was_killed_while_publishing_is_not_taken_for_the_former_on
     number = 1
     while kill_at(other, out, number):
         assert contents(build(recipe, out).out) == contents(built.out), f"killed before rename {number}"
-        number += 9
+        number += 13
     assert number > 20
 
 
