@@ -67,7 +67,7 @@ def writes_of(target: Callable, *args: object, log: Path, under: Path) -> list[t
     for line in log.with_suffix(".strace").read_text().splitlines():
         if match := re.match(r"(\w+)\(", line):
             counts[match[1]] += 1
-            if str(under) in line:
+            if str(under) in line and " = -1 " not in line:  # a directory that is there is not made
                 calls.append((match[1], counts[match[1]], line))
     return calls
 

@@ -66,7 +66,7 @@ def test_killed_at_random_and_resumed_a_run_is_bit_identical(start, tmp_path, ki
                 "encoding of step 1": 1,
                 "checkpoint of step 2": 3,
                 "evaluation of step 2": 3,
-                "training of step 4": 4,
+                "reward of step 4": 4,
             },
             marks=pytest.mark.slow,
         ),
