@@ -33,9 +33,6 @@ class Ragged(NamedTuple):
         firsts = self.values[np.minimum(self.offsets[:-1], len(self.values) - 1)]
         return np.where(self.counts() > 0, firsts, 0)
 
-    def of(self, i: int) -> np.ndarray:
-        return self.values[self.offsets[i] : self.offsets[i + 1]]
-
     def owners(self) -> np.ndarray:
         """For each value, the list it is in."""
         return np.repeat(np.arange(len(self.offsets) - 1), self.counts())
