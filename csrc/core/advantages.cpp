@@ -3,18 +3,21 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
 #include <vector>
+
+#include "core/advantages_kernels.h"
 
 namespace mixed_r1 {
 
 namespace {
 
-// As in reference.py: equal within 4 units in the last place of float32; between the magnitudes no square or quotient
-// leaves the range of double.
-constexpr double kRelativeTolerance = 0x1p-21, kSmallest = 1e-140, kLargest = 1e140;
+// As in reference.py: equal within 4 units in the last place of float32; between kSmallest and kLargestReward no square
+// or quotient leaves the range of double.
+constexpr double kRelativeTolerance = 0x1p-21, kSmallest = 1e-140;
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
-double usable(double value) { return std::fabs(value) <= kLargest ? value : kNone; }
+double usable(double value) { return std::fabs(value) <= kLargestReward ? value : kNone; }
 
 // NaN where the row is masked or no reward applies.
 double weighted_total(const AdvantageInput& input, std::int64_t row) {
@@ -31,75 +34,30 @@ double weighted_total(const AdvantageInput& input, std::int64_t row) {
   return any ? total : kNone;
 }
 
-struct Statistics {
-  std::int64_t count = 0;  // values that are not NaN
-  double mean = 0;
-  double squares = 0;  // sum of squared deviations
-  double low = std::numeric_limits<double>::infinity(), high = -low;
+using Values = std::span<const double>;
 
-  double std() const { return std::sqrt(squares / static_cast<double>(count - 1)); }
-  // Zero variance, decided by the range: a standard deviation of equal numbers need not come out as 0.
-  bool constant() const {
-    const double magnitude = std::max(std::fabs(low), std::fabs(high));
-    return count < 2 || high - low <= std::max(kRelativeTolerance * magnitude, kSmallest);
-  }
-};
-
-// f(lane, value) in four lanes: sums that do not wait for one another, always in the same order.
-constexpr int kLanes = 4;
-
-template <class Function>
-void for_each(std::span<const double> values, const Function& f) {
-  std::size_t i = 0;
-  for (; i + kLanes <= values.size(); i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) f(lane, values[i + lane]);
-  }
-  for (int lane = 0; i < values.size(); ++i, ++lane) f(lane, values[i]);
+GroupStatistics measure(Values values) {
+  return advantage_kernels().measure(values.data(), static_cast<std::int64_t>(values.size()));
 }
 
-double total(const double (&lanes)[kLanes]) { return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]); }
-
-Statistics measure(std::span<const double> values) {
-  Statistics result;
-  double count[kLanes] = {}, sum[kLanes] = {}, rest[kLanes] = {}, squares[kLanes] = {}, low[kLanes], high[kLanes];
-  std::fill_n(low, kLanes, result.low);
-  std::fill_n(high, kLanes, result.high);
-  for_each(values, [&](int lane, double value) {
-    const bool valid = value == value;
-    count[lane] += valid ? 1.0 : 0.0;
-    sum[lane] += valid ? value : 0.0;
-    low[lane] = value < low[lane] ? value : low[lane];
-    high[lane] = value > high[lane] ? value : high[lane];
-  });
-  const double n = total(count);
-  result.count = static_cast<std::int64_t>(n);
-  if (result.count == 0) return result;
-  const double mean = total(sum) / n;
-  for_each(values, [&](int lane, double value) {
-    const double deviation = value == value ? value - mean : 0.0;
-    rest[lane] += deviation;
-    squares[lane] += deviation * deviation;
-  });
-  result.low = *std::min_element(low, low + kLanes);
-  result.high = *std::max_element(high, high + kLanes);
-  const double left = total(rest);
-  result.squares = std::max(total(squares) - left * left / n, 0.0);
-  result.mean = mean + left / n;
-  return result;
+double sample_std(const GroupStatistics& group) {
+  return std::sqrt(group.squares / static_cast<double>(group.count - 1));
 }
 
-// out += weight * (value - mean) / divisor, within [-bound, bound] before the weight.
-void add_normalised(std::span<const double> values, const Statistics& group, double eps, double weight, double* out) {
+// Zero variance, decided by the range: a standard deviation of equal numbers need not come out as 0.
+bool is_constant(const GroupStatistics& group) {
+  const double magnitude = std::max(std::fabs(group.low), std::fabs(group.high));
+  return group.count < 2 || group.high - group.low <= std::max(kRelativeTolerance * magnitude, kSmallest);
+}
+
+void add_normalised(Values values, const GroupStatistics& group, double eps, double weight, double* out) {
   const auto count = static_cast<double>(group.count);
-  const double mean = group.mean, bound = (count - 1) / std::sqrt(count), divisor = group.std() + eps;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const double quotient = (values[i] - mean) / divisor;
-    const double limited = quotient < -bound ? -bound : quotient > bound ? bound : quotient;
-    out[i] += limited == limited ? weight * limited : 0.0;
-  }
+  const double bound = (count - 1) / std::sqrt(count), divisor = sample_std(group) + eps;
+  const auto size = static_cast<std::int64_t>(values.size());
+  advantage_kernels().add_normalised(values.data(), size, group.mean, divisor, bound, weight, out);
 }
 
-void divide_centred(std::span<const double> values, double mean, double divisor, double* out) {
+void divide_centred(Values values, double mean, double divisor, double* out) {
   for (std::size_t i = 0; i < values.size(); ++i) out[i] = std::isnan(values[i]) ? 0 : (values[i] - mean) / divisor;
 }
 
@@ -114,9 +72,9 @@ void gdpo(const AdvantageInput& input, double eps, double* out) {
     }
     std::size_t first = 0;
     for (const std::int64_t size : input.sizes) {
-      const std::span<const double> values(column.data() + first, static_cast<std::size_t>(size));
-      const Statistics group = measure(values);
-      if (!group.constant()) add_normalised(values, group, eps, input.weights[k], out + first);
+      const Values values(column.data() + first, static_cast<std::size_t>(size));
+      const GroupStatistics group = measure(values);
+      if (!is_constant(group)) add_normalised(values, group, eps, input.weights[k], out + first);
       first += static_cast<std::size_t>(size);
     }
   }
@@ -129,10 +87,9 @@ void gdpo(const AdvantageInput& input, double eps, double* out) {
 }
 
 // `scales` are the divisors of the group's rows for task_ema, before eps.
-void one_group(std::span<const double> values, AdvantageMethod method, double eps, double batch_std,
-               const double* scales, double* out) {
-  const Statistics group = measure(values);
-  if (group.constant()) return;
+void one_group(Values values, AdvantageMethod method, double eps, double batch_std, const double* scales, double* out) {
+  const GroupStatistics group = measure(values);
+  if (is_constant(group)) return;
   const auto count = static_cast<double>(group.count);
   switch (method) {
     case AdvantageMethod::group:
@@ -163,19 +120,18 @@ void group_advantages(const AdvantageInput& input, AdvantageMethod method, doubl
   if (method == AdvantageMethod::gdpo) return gdpo(input, eps, advantages);
   std::vector<double> totals(static_cast<std::size_t>(input.num_rows));
   if (input.num_rewards == 1 && input.mask == nullptr) {
-    const double weight = input.weights[0];
-    for (std::int64_t i = 0; i < input.num_rows; ++i) totals[i] = usable(usable(input.rewards[i]) * weight);
+    advantage_kernels().usable_products(input.rewards, input.num_rows, input.weights[0], totals.data());
   } else {
     for (std::int64_t i = 0; i < input.num_rows; ++i) totals[i] = weighted_total(input, i);
   }
   double batch_std = 0;
   if (method == AdvantageMethod::batch) {
-    const Statistics batch = measure(totals);
-    if (batch.count > 1) batch_std = batch.std();
+    const GroupStatistics batch = measure(totals);
+    if (batch.count > 1) batch_std = sample_std(batch);
   }
   std::size_t first = 0;
   for (const std::int64_t size : input.sizes) {
-    const std::span<const double> values(totals.data() + first, static_cast<std::size_t>(size));
+    const Values values(totals.data() + first, static_cast<std::size_t>(size));
     const double* const scales = input.scales == nullptr ? nullptr : input.scales + first;
     one_group(values, method, eps, batch_std, scales, advantages + first);
     first += static_cast<std::size_t>(size);

@@ -1,4 +1,4 @@
-// With core/advantages.cpp.
+// With core/advantages.cpp core/advantages_generic.cpp.
 // Runs csrc/cuda/advantages.cu against core/advantages.cpp, which is tested against the reference;
 // exits with 1 on a difference.
 #include <cmath>
@@ -9,8 +9,13 @@
 #include <random>
 #include <vector>
 
+#include "core/advantages_kernels.h"
 #include "cuda/advantages.h"
 #include "gpu_memory.h"
+
+const mixed_r1::AdvantageKernels& mixed_r1::advantage_kernels() {
+  return mixed_r1::advantage_kernels_generic;
+}
 
 namespace {
 
