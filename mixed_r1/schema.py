@@ -21,6 +21,7 @@ FRAMES: tuple[Frame, ...] = get_args(Frame)
 Box: TypeAlias = tuple[float, float, float, float]
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+MAX_SIDE = 1 << 31
 
 
 class Sample(BaseModel):
@@ -75,8 +76,10 @@ class Sample(BaseModel):
             raise ValueError("options must list at least one choice for task multiple_choice")
         if self.options is not None and len(self.options) > len(LETTERS):
             raise ValueError(f"options must have at most {len(LETTERS)} entries, got {len(self.options)}")
-        if self.image_size is not None and min(self.image_size) < 1:
-            raise ValueError(f"image_size must be positive, got {self.image_size}")
+        for name in ("image_size", "resized_size"):
+            size = getattr(self, name)
+            if size is not None and not (1 <= min(size) and max(size) <= MAX_SIDE):
+                raise ValueError(f"{name} must be positive, at most {MAX_SIDE}, got {size}")
         answer = _checked_answer(self.task, self.answer, self.options)
         object.__setattr__(self, "answer", answer)
         return self
@@ -119,6 +122,13 @@ def _checked_scalar(task: Task, answer: Any) -> str:
     return str(answer)
 
 
+def _is_finite(value: Any) -> bool:
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float64
+        return False
+
+
 def _checked_boxes(answer: Any) -> tuple[Box, ...]:
     boxes = answer
     if isinstance(answer, (list, tuple)) and len(answer) == 4 and not isinstance(answer[0], (list, tuple)):
@@ -129,10 +139,7 @@ def _checked_boxes(answer: Any) -> tuple[Box, ...]:
         )
     checked: list[Box] = []
     for box in boxes:
-        numbers = isinstance(box, (list, tuple)) and all(
-            isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in box
-        )
-        if not numbers or len(box) != 4:
+        if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(map(_is_finite, box)):
             raise ValueError(f"answer must hold boxes of four finite numbers [x1, y1, x2, y2], got {box!r}")
         x1, y1, x2, y2 = (float(v) for v in box)
         if not (x1 < x2 and y1 < y2):

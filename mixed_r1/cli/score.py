@@ -51,6 +51,8 @@ def run_score(
     """
     if out is not None and out.suffix not in (".jsonl", ".parquet"):
         raise ConfigError(f"--out must end in .jsonl or .parquet, got {out}")
+    if out is not None and not next(folder for folder in out.parents if folder.exists()).is_dir():
+        raise ConfigError(f"--out must be in a directory, got {out}")
     settings, bounds = RewardConfig.load(config, overrides), dict(map(_bound, min_mean))
     texts, rows = _pairs(completions, samples)
     if embeddings is None and any(row.task == "open_ended" for row in rows):
@@ -60,7 +62,7 @@ def run_score(
     for name in explained:
         if all(row.id != name for row in rows):
             raise ConfigError(f"--explain must name the id of a scored sample, got {name!r}")
-    if settings.for_task("open_ended").open_ended.is_calibrated:
+    if embeddings is not None and settings.for_task("open_ended").open_ended.is_calibrated:
         calibration = calibration or samples
     reward = load_reward(settings, embeddings=embeddings, calibration=calibration)
     batch = _scored(reward, texts, rows, progress)
@@ -144,7 +146,7 @@ def _sample(path: Path, line: int, row: Row, known: dict[str, Sample], samples: 
             raise DataError(path, line, *problems[0])
         return sample
     name = row.get("id")
-    if name in known:
+    if isinstance(name, str) and name in known:
         return known[name]
     where = (
         f"must be one of {samples}"
@@ -208,6 +210,9 @@ def _write(out: Path, batch: RewardBatch, rows: Sequence[Sample]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        for record in records:  # Parquet's texts are UTF-8: a lone surrogate becomes "?"
+            for name in ("completion", "answer"):
+                record[name] = record[name].encode("utf-8", "replace").decode("utf-8")
         pq.write_table(pa.Table.from_pylist(records), out)
 
 

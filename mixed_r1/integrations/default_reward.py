@@ -24,10 +24,13 @@ def load_reward(
     ``MixedReward.calibrate`` reads.
 
     Raises:
-        ConfigError: ``embeddings`` holds no tokenizer, or ``calibration`` is missing or cannot be used.
+        ConfigError: ``embeddings`` holds no tokenizer, or ``calibration`` is missing, cannot be used, or is
+            given without ``embeddings``.
         DataError: ``calibration`` holds a bad row.
     """
     if embeddings is None:
+        if calibration is not None:
+            raise ConfigError(f"calibration must come with embeddings, got {calibration} alone")
         return MixedReward(config=config)
     from tokenizers import Tokenizer
 

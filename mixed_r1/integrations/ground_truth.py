@@ -33,37 +33,41 @@ def _decode_text(text: str) -> Row:
     return _row(values) if isinstance(values, dict) else {"id": f"{text[:60]!r}"}
 
 
-def decode(ground_truth: str | Row) -> Row:
+def decode(ground_truth: Any) -> Row:
     """The row of a ground truth: JSON made by ``encode``, or a mapping of its fields.
 
-    A ground truth that is none is returned as it is: MixedReward masks it with a warning, as it does bad
-    golds.
+    Of anything else a row is made that MixedReward masks with a warning, as it does bad golds.
     """
     if isinstance(ground_truth, str):
         return _decode_text(ground_truth)
-    return ground_truth if isinstance(ground_truth, Sample) else _row(ground_truth)
+    if isinstance(ground_truth, Mapping):
+        return _row(ground_truth)
+    return ground_truth if isinstance(ground_truth, Sample) else {"id": f"{ground_truth!r:.60}"}
 
 
 def _row(values: Mapping[str, Any]) -> Row:
     fields = {"id": "row", "question": "?"} | {
         name: values[name] for name in FIELDS if values.get(name) is not None
     }
+    if isinstance(fields["id"], int):  # a row number
+        fields["id"] = str(fields["id"])
     try:
         return Sample(**fields)
-    except ValidationError:
+    except (ValidationError, RecursionError):
         return fields
 
 
 def rows_from_columns(columns: Mapping[str, Any], count: int) -> list[Row]:
-    """``count`` rows from a trainer's columns: one named ``sample`` (or ``ground_truth``, or ``solution``)
-    of JSON made by ``encode``, or one for each field (``task`` and ``answer`` at least).
+    """``count`` rows from a trainer's columns: one named ``sample`` of JSON made by ``encode``; else one for
+    each field (``task`` and ``answer`` at least); else JSON in one named ``ground_truth`` or ``solution``.
 
-    Raises ValueError where neither is there.
+    Raises ValueError where none is there.
     """
-    for name in ("sample", "ground_truth", "solution"):
+    in_fields = "task" in columns and "answer" in columns
+    for name in ("sample",) if in_fields else ("sample", "ground_truth", "solution"):
         if name in columns:
             return [decode(value) for value in columns[name]]
-    if "task" not in columns or "answer" not in columns:
+    if not in_fields:
         raise ValueError(f"columns must hold sample, or task and answer, got {sorted(columns)}")
     present: dict[str, Sequence[Any]] = {name: columns[name] for name in FIELDS if name in columns}
     return [_row({name: values[i] for name, values in present.items()}) for i in range(count)]

@@ -17,13 +17,14 @@ def reward_functions(reward: MixedReward) -> list[Callable[..., list[float | Non
     """One function per column, weighted, so that TRL's sum (weights 1) is ``RewardBatch.total``; one scoring
     of a batch serves all. None where a column scores no row, all over a masked row: TRL leaves those out.
     """
-    last: list[Any] = [None, None]
+    last: list[Any] = [[], None]
 
     def column(k: int, name: str) -> Callable[..., list[float | None]]:
         def score(prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
-            if last[0] is not completions:
+            inputs = [completions, *(value for value in columns.values() if isinstance(value, list))]
+            if [*map(id, inputs)] != [*map(id, last[0])]:
                 rows = rows_from_columns(columns, len(completions))
-                last[:] = completions, reward(list(map(_text, completions)), rows)
+                last[:] = inputs, reward([*map(_text, completions)], rows)
             batch = last[1]
             weighted = np.where(batch.mask, batch.values[:, k] * batch.weights[:, k], np.nan)
             return [None if np.isnan(value) else value for value in weighted.tolist()]
@@ -35,5 +36,5 @@ def reward_functions(reward: MixedReward) -> list[Callable[..., list[float | Non
 
 
 def _text(completion: Any) -> str:
-    content = completion if isinstance(completion, str) else completion[-1]["content"]  # the last message
-    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+    last = completion if isinstance(completion, str) else (completion or [{}])[-1].get("content") or ""
+    return last if isinstance(last, str) else "".join(part.get("text") or "" for part in last)

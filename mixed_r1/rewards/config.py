@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from mixed_r1.config import Config
+from mixed_r1.config import Config, ConfigError
 from mixed_r1.schema import TASKS, Task
 from mixed_r1_kernels.verify import VerifySettings
 
@@ -23,6 +23,7 @@ COLUMN_OF: dict[str, str] = {
 }
 BoxScore: TypeAlias = Literal["continuous", "threshold", "giou", "plus_one", "vlm_r1"]
 TASK_COLUMNS = ("matching", "chart", "math", "iou", "open_ended")
+MAX_WEIGHT = 1e6  # totals are finite
 
 
 ROBUST: dict[str, Any] = {
@@ -89,8 +90,7 @@ class RewardConfig(Config):
         giou         sum of max(0, GIoU) of the matched pairs / max(P, G)
         plus_one     as continuous, a box holding the pixels x1..x2 inclusive (width x2 - x1 + 1)
         vlm_r1       VLM-R1's rule on the first predicted and the first gold box: 1 if IoU > 0.5, where an
-        overlap of
-                     at most one pixel counts as none
+                     overlap of at most one pixel counts as none
     ``math="math_verify"`` (extra [math]) gives what the exact reader cannot read to math-verify, in processes
     that are killed after ``math_seconds`` an answer. Golds it alone can read are masked without it.
     ``tasks`` overrides fields by task: ``{"grounding": {"box_score": "threshold"}}``.
@@ -99,8 +99,8 @@ class RewardConfig(Config):
     format: Literal["think_answer", "answer", "boxed", "none"] = "think_answer"
     think_tag: str = "think"
     answer_tag: str = "answer"
-    task_weight: float = Field(default=0.9, ge=0.0, allow_inf_nan=False)
-    format_weight: float = Field(default=0.1, ge=0.0, allow_inf_nan=False)
+    task_weight: float = Field(default=0.9, ge=0.0, le=MAX_WEIGHT)
+    format_weight: float = Field(default=0.1, ge=0.0, le=MAX_WEIGHT)
     weights: dict[str, float] = Field(default_factory=dict)
     box_frame: Literal["pixels", "norm1000", "norm1", "resized"] = "pixels"
     box_score: BoxScore = "continuous"
@@ -122,8 +122,8 @@ class RewardConfig(Config):
     def _check(self) -> RewardConfig:
         self.verify_settings()
         for name, weight in self.weights.items():
-            if not (weight >= 0 and weight < float("inf")):
-                raise ValueError(f"weights[{name!r}] must be finite and >= 0, got {weight}")
+            if not 0 <= weight <= MAX_WEIGHT:
+                raise ValueError(f"weights[{name!r}] must be in [0, {MAX_WEIGHT:g}], got {weight}")
         for task in self.tasks:
             self.for_task(task)
         return self
@@ -149,10 +149,10 @@ class RewardConfig(Config):
         return type(self).from_mapping({**values, **changes})
 
     def column_weights(self, names: tuple[str, ...]) -> dict[str, float]:
-        """The weight of each column in ``total``."""
+        """The weight of each column in ``total``. Raises ConfigError for a weight of none of ``names``."""
         unknown = [name for name in self.weights if name not in names]
         if unknown:
-            raise ValueError(f"weights must name columns of {names}, got {unknown[0]!r}")
+            raise ConfigError(f"weights must name columns of {names}, got {unknown[0]!r}")
         weights = {name: self.weights.get(name, self.task_weight) for name in names}
         weights["format"] = self.weights.get("format", self.format_weight)
         if self.format == "none":

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 from mixed_r1_kernels import Reason
 
@@ -28,12 +28,20 @@ VERDICTS: dict[str, tuple[float, Reason]] = {
 }
 
 
+class Job(NamedTuple):
+    """What a process judges, and the time it has for it."""
+
+    gold: str
+    answer: str
+    seconds: float
+
+
 class MathPool:
     """Judges (gold, answer) pairs with math-verify in ``num_workers`` processes, started when first needed.
 
-    An answer that takes more than ``seconds``, or ends its process twice (once may be another's doing),
-    scores 0 (TOO_DEEP). Verdicts are kept: an answer is judged once. A forked child starts processes of its
-    own. Calls must take turns (MixedReward's do).
+    An answer that takes more than its seconds (``seconds`` where ``judge`` gets none), or ends its process
+    twice (once may be another's doing), scores 0 (TOO_DEEP). Verdicts are kept: an answer is judged once. A
+    forked child starts processes of its own. Calls must take turns (MixedReward's do).
 
     Raises:
         ImportError: math-verify is not installed.
@@ -48,15 +56,19 @@ class MathPool:
         self.num_workers, self.seconds = num_workers, seconds
         self._idle: list[_Worker] = []
         self._owner = os.getpid()
-        self._verdicts: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._verdicts: OrderedDict[Job, str] = OrderedDict()
 
-    def judge(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, Reason]]:
-        """Value and reason of each (gold, answer)."""
+    def judge(
+        self, pairs: Sequence[tuple[str, str]], seconds: Sequence[float] | None = None
+    ) -> list[tuple[float, Reason]]:
+        """Value and reason of each (gold, answer), which may take ``seconds[i]``."""
+        limits = [self.seconds] * len(pairs) if seconds is None else seconds
+        jobs = [Job(*pair, limit) for pair, limit in zip(pairs, limits, strict=True)]
         if self._owner != os.getpid():
             self._idle, self._owner = [], os.getpid()  # those are the parent's: not ours to use or to kill
-        waiting = deque(dict.fromkeys(pair for pair in pairs if pair not in self._verdicts))
+        waiting = deque(dict.fromkeys(job for job in jobs if job not in self._verdicts))
         busy: list[_Worker] = []
-        again: set[tuple[str, str]] = set()
+        again: set[Job] = set()
         try:
             while waiting or busy:
                 while waiting and len(busy) < self.num_workers:
@@ -72,7 +84,7 @@ class MathPool:
             for worker in busy:
                 worker.kill()
             raise
-        verdicts = [VERDICTS[self._verdicts[pair]] for pair in pairs]
+        verdicts = [VERDICTS[self._verdicts[job]] for job in jobs]
         while len(self._verdicts) > MAX_CACHED:
             self._verdicts.popitem(last=False)
         return verdicts
@@ -85,18 +97,18 @@ class MathPool:
             worker.kill()  # it died between two batches: no answer's fault
         return _Worker()
 
-    def _collect(self, busy: list[_Worker]) -> tuple[list[_Worker], list[tuple[str, str]]]:
+    def _collect(self, busy: list[_Worker]) -> tuple[list[_Worker], list[Job]]:
         """Wait for a reply or the first deadline; returns the workers still at it, and the jobs of those that
         died.
         """
         with selectors.DefaultSelector() as selector:
             for worker in busy:
                 selector.register(worker.replies, selectors.EVENT_READ, worker)
-            earliest = min(worker.started for worker in busy) + self.seconds
+            earliest = min(worker.deadline for worker in busy)
             ready = {key.data for key, _ in selector.select(max(0.0, earliest - time.monotonic()))}
         still, died = [], []
         for worker in busy:
-            late = time.monotonic() - worker.started > self.seconds
+            late = time.monotonic() > worker.deadline
             if worker not in ready and not late:
                 still.append(worker)
                 continue
@@ -130,19 +142,19 @@ class _Worker:
         )
         assert self.process.stdout is not None
         self.replies: Any = self.process.stdout
-        self.job: tuple[str, str] = ("", "")
-        self.started = 0.0
+        self.job = Job("", "", 0.0)
+        self.deadline = 0.0
         with selectors.DefaultSelector() as selector:
             selector.register(self.replies, selectors.EVENT_READ)
             if not selector.select(START_SECONDS) or self.read() != "ready":
                 self.kill()
                 raise RuntimeError(f"a math-verify process must start within {START_SECONDS:g} s, it did not")
 
-    def send(self, job: tuple[str, str]) -> None:
+    def send(self, job: Job) -> None:
         assert self.process.stdin is not None
-        self.job, self.started = job, time.monotonic()
+        self.job, self.deadline = job, time.monotonic() + job.seconds
         try:
-            self.process.stdin.write(json.dumps(job).encode() + b"\n")
+            self.process.stdin.write(json.dumps([job.gold, job.answer]).encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             pass  # it died while idle: its end of file is read as no reply

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mixed_r1.rewards.config import OpenEndedConfig
 from mixed_r1_kernels import EmbeddingTable, Reason, bmas
 
-__all__ = ["Calibration", "OpenEndedScorer"]
+__all__ = ["Calibration", "CalibrationError", "OpenEndedScorer"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -22,6 +22,10 @@ Ids = list[list[int]]
 MAX_CACHED_REFERENCES = 1 << 16
 MAX_CALIBRATION_PAIRS = 1024
 PLAIN = OpenEndedConfig()
+
+
+class CalibrationError(ValueError):
+    """Settings that need ``MixedReward.calibrate``, which was not called."""
 
 
 class Scores(NamedTuple):
@@ -123,7 +127,7 @@ class OpenEndedScorer:
         EMPTY where a side has no tokens, TOO_LONG beyond ``max_answer_bytes``, DEGENERATE where no token of
         the answer has a direction (or, with ``idf``, a weight).
 
-        Raises ValueError where a setting asks for a calibration that was not made.
+        Raises CalibrationError where a setting asks for a calibration that was not made.
         """
         if not len(answers):
             return Scores(np.zeros(0), np.zeros(0, np.uint8))
@@ -184,7 +188,7 @@ class OpenEndedScorer:
 
     def _calibrated(self) -> Calibration:
         if self.calibration is None:
-            raise ValueError(
+            raise CalibrationError(
                 "idf and a measured baseline must be calibrated: call MixedReward.calibrate(samples) first"
             )
         return self.calibration

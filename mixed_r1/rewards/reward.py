@@ -72,7 +72,8 @@ class MixedReward:
             values = {name: getattr(base, name) for name in RewardConfig.model_fields}
             base = RewardConfig.from_mapping({**values, "weights": {**base.weights, **weights}})
         self.config, self.impl = base, impl
-        base.column_weights(self.names)
+        for task in TASKS:
+            base.for_task(task).column_weights(self.names)
         if (table is None) != (tokenizer is None):
             missing = "tokenizer" if tokenizer is None else "table"
             raise ValueError(
@@ -140,9 +141,15 @@ class MixedReward:
         masked, with one warning that names it. Calls from several threads take turns.
 
         Raises:
-            ValueError: different lengths, or open_ended rows without a table and a tokenizer.
-            TypeError: a completion that is not a string, or a sample that is neither Sample nor mapping.
+            ValueError: different lengths, or open_ended rows without a table and a tokenizer, or with
+                settings that need ``calibrate`` before it was called.
+            TypeError: one completion or sample where a sequence is wanted, a completion that is not a string,
+                or a sample that is neither Sample nor mapping.
         """
+        if isinstance(completions, str):
+            raise TypeError("completions must be a sequence of strings, got one str")
+        if isinstance(samples, (Sample, Mapping)):
+            raise TypeError(f"samples must be a sequence of rows, got one {type(samples).__name__}")
         if len(completions) != len(samples):
             raise ValueError(f"samples must be one per completion ({len(completions)}), got {len(samples)}")
         with self._lock:
@@ -229,7 +236,8 @@ class _Call:
             else:
                 pairs.append((i, (row.gold.spec.answer, answer)))
         if pairs:
-            verdicts = pool().judge([pair for _, pair in pairs])
+            seconds = [self.rows.prepared[self.slots[i]].config.math_seconds for i, _ in pairs]
+            verdicts = pool().judge([pair for _, pair in pairs], seconds)
             for (i, _), (value, reason) in zip(pairs, verdicts, strict=True):
                 self.values[i], self.reasons[i] = value, reason
 

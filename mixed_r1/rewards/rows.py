@@ -114,13 +114,15 @@ class Rows:
         if not isinstance(row, Mapping):
             raise TypeError(f"samples must hold Sample or mappings, got {type(row).__name__}")
         try:
-            return self._slot_of_sample(Sample(**row))
+            return self._slot_of_sample(Sample.model_validate(dict(row)))
         except ValidationError as error:
             problem = "; ".join(map(_rule, error.errors()))
-            task = row.get("task") if row.get("task") in TASKS else "open_ended"
-            gold = compile_gold("open_ended", None, settings=self.config.verify_settings())
-            unusable = PreparedRow(self.config, gold, problem)
-            return self._add(unusable, self._weights, str(task), str(row.get("id")))
+        except RecursionError:
+            problem = "row must not be nested so deep"
+        task = row.get("task")
+        task = task if isinstance(task, str) and task in TASKS else "open_ended"
+        gold = compile_gold("open_ended", None, settings=self.config.verify_settings())
+        return self._add(PreparedRow(self.config, gold, problem), self._weights, task, str(row.get("id")))
 
     def _slot_of_sample(self, sample: Sample) -> int:
         overrides = repr(sorted(sample.reward.items())) if sample.reward else None

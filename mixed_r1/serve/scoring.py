@@ -13,6 +13,7 @@ from mixed_r1.integrations.ground_truth import Row, decode
 from mixed_r1.integrations.openrlhf import completion_of
 from mixed_r1.integrations.scores import scores
 from mixed_r1.rewards import MixedReward, RewardBatch
+from mixed_r1.rewards.open_ended import CalibrationError
 from mixed_r1.schema import TASKS, Reason, Sample
 from mixed_r1.serve.metrics import Metrics
 from mixed_r1.serve.payloads import OpenRlhfRequest, RequestError, ScoreRequest, parse
@@ -78,7 +79,10 @@ class Scoring:
             message = f"{where} must not be open_ended on a server without embeddings, got open_ended"
             raise RequestError(422, where, message)
         started = time.perf_counter()
-        batch = self.reward(completions, rows)
+        try:
+            batch = self.reward(completions, rows)
+        except CalibrationError as error:  # settings of a row ask for what the server has not
+            raise RequestError(422, fields[1], f"{fields[1]}: {error}") from None
         self.metrics.count(batch, tasks, time.perf_counter() - started)
         return batch
 

@@ -33,6 +33,7 @@ TASK = [1.0, 1.0, 0.0, 1.0, 0.5]
 TOTAL = [0.9 * task + 0.1 for task in TASK]
 TRUTHS = [encode(sample) for sample in SAMPLES]
 BAD = ["not json", "[1]", "{}", json.dumps({"task": "chart", "answer": "nan"}), "[" * 100_000]
+NO_ROWS: list[Any] = [None, 3, [1], b"x", {"task": "grounding", "answer": [0, 0, 10**400, 1]}]
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +67,11 @@ def test_rows_from_columns() -> None:
     columns = {name: [getattr(s, name) for s in SAMPLES] for name in ("task", "answer", "options")}
     rows = rows_from_columns(columns, 5)
     assert [(row.task, row.answer) for row in rows] == expected  # type: ignore[union-attr]
+    solutions = ["First, look at the picture."] * 5  # another column of the data set, not a row
+    for extra in ({"solution": solutions}, {"ground_truth": solutions}, {"id": [0, 1, 2, 3, 4]}):
+        rows = rows_from_columns({**columns, **extra}, 5)
+        assert [(row.task, row.answer) for row in rows] == expected  # type: ignore[union-attr]
+    assert [row.id for row in rows] == ["0", "1", "2", "3", "4"]  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="columns must hold sample, or task and answer"):
         rows_from_columns({"prompts": []}, 0)
 
@@ -92,6 +98,27 @@ def test_trl() -> None:
         assert table[0] == [0.9, 0.9, None, None, None] and table[-1] == [0.1] * 5
         sums = [sum(value for value in column if value is not None) for column in zip(*table, strict=True)]
         assert sums == pytest.approx(TOTAL)
+
+
+def test_trl_scores_again_where_a_column_changes() -> None:
+    from mixed_r1.integrations.trl import reward_functions
+
+    chart = reward_functions(MixedReward())[1]
+    completions, other = TEXTS[2:3], [encode(Sample(id="c", task="chart", question="q", answer=("3", "5")))]
+    for truths, value in ((TRUTHS[2:3], 0.0), (other, 0.9), (TRUTHS[2:3], 0.0)):
+        assert chart(prompts=["q"], completions=completions, sample=truths) == [value]
+
+
+@pytest.mark.parametrize("last", [{"role": "assistant", "content": None}, {"role": "assistant"}, None])
+def test_trl_messages_without_content_are_empty_completions(last: Any) -> None:
+    from mixed_r1.integrations.trl import reward_functions
+
+    functions = reward_functions(MixedReward())
+    completions = [[last] if last else [], [{"role": "assistant", "content": TEXTS[0]}]]
+    table = [
+        function(prompts=["q"] * 2, completions=completions, sample=TRUTHS[:1] * 2) for function in functions
+    ]
+    assert table[0] == [0.0, 0.9] and table[-1] == [0.0, 0.1]
 
 
 def test_trl_leaves_masked_rows_out() -> None:
@@ -171,10 +198,10 @@ def test_a_bad_ground_truth_is_masked_not_spread() -> None:
     from mixed_r1.integrations.verl import compute_scores
 
     with pytest.warns(UserWarning, match="is masked"):
-        rows = compute_scores(["x"] * 6, [TEXTS[0]] * 6, [*BAD, TRUTHS[0]])
-    assert [row["masked"] for row in rows] == [1.0] * 5 + [0.0]
+        rows = compute_scores(["x"] * 11, [TEXTS[0]] * 11, [*BAD, *NO_ROWS, TRUTHS[0]])
+    assert [row["masked"] for row in rows] == [1.0] * 10 + [0.0]
     assert all(math.isfinite(value) for row in rows for value in row.values())
-    assert [row["score"] for row in rows] == [0.0] * 5 + [1.0]
+    assert [row["score"] for row in rows] == [0.0] * 10 + [1.0]
     with pytest.warns(UserWarning, match="is masked"):
         assert mixed_reward("{}", TEXTS[0]) == (0.0, None)
 

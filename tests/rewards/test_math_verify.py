@@ -192,6 +192,19 @@ def test_endless_answers_cost_their_seconds() -> None:
     reward._math_pool().close()
 
 
+def test_seconds_of_a_task_and_of_a_row() -> None:
+    """Each answer has the time its own settings give it; the time of all rows is for the others."""
+    config = {"math_seconds": 600.0, "tasks": {"math": {"math": "math_verify", "math_seconds": 1.0}}}
+    reward = MixedReward(config=RewardConfig(format="none", **config))  # type: ignore[arg-type]
+    strict = row("x + 1").model_copy(update={"reward": {"math_seconds": 0.5}})
+    reward(["1 + x"], [row("x + 1")])  # a process up
+    start = time.monotonic()
+    batch = reward([ENDLESS[0], ENDLESS[0], "1 + x"], [row("x + 1"), strict, row("x + 1")])
+    assert time.monotonic() - start < 60.0
+    assert batch.reason_counts()["math"] == {"OK": 1, "TOO_DEEP": 2}
+    reward.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("gold", ["x + 1", "7"])
 def test_every_endless_answer_scores_zero(gold: str) -> None:

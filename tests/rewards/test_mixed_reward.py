@@ -211,6 +211,40 @@ def test_bad_rows_are_masked_and_named(reward: MixedReward) -> None:
     assert "did you mean chart_score" in problems[2][1]
 
 
+NESTED: Any = "1"
+for _ in range(5000):
+    NESTED = [NESTED]
+BOX = {"id": "b", "task": "grounding", "question": "q", "answer": [0, 0, 5, 10], "image_size": (10, 10)}
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ({**BOX, "answer": [0, 0, 10**400, 10]}, "four finite numbers"),
+        ({**BOX, "image_size": (10**400, 10), "frame": "norm1"}, "image_size must be positive, at most"),
+        (
+            {**BOX, "resized_size": (0, 10), "reward": {"box_frame": "resized"}},
+            "resized_size must be positive",
+        ),
+        (
+            {**BOX, "resized_size": (-1, 1), "reward": {"box_frame": "resized"}},
+            "resized_size must be positive",
+        ),
+        ({**BOX, "answer": NESTED}, "row must not be nested so deep"),
+        ({**BOX, "task": np.array(["chart", "math"])}, "task: Input should be 'yes_no'"),
+        ({**BOX, 1: 2}, "Keys should be strings"),
+        ({**BOX, "reward": {"task_weight": 1e308}}, "task_weight: Input should be less than or equal to"),
+    ],
+)
+def test_a_row_of_any_content_masks_itself_only(bad: Any, says: str) -> None:
+    """None of these may raise: the other rows of the batch have their values."""
+    reward = MixedReward(config=RewardConfig(format="none"))
+    with pytest.warns(UserWarning, match="is masked"):
+        batch = reward(["[0, 0, 5, 10]", "43"], [bad, ROWS[2]])
+    assert batch.mask.tolist() == [False, True] and batch.total[1] == 1.0
+    assert says in reward.check([bad])[0][1]
+
+
 def test_functions_of_the_user(parts: Any) -> None:
     def brevity(completions: Any, answers: Any, samples: Any) -> list[float | None]:
         assert answers[0] == "yes" and samples[0] is ROWS[0]
@@ -272,8 +306,17 @@ def test_arguments_are_checked(reward: MixedReward) -> None:
         reward(["a"], [3])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="weights must name columns"):
         MixedReward(weights={"ious": 1.0})
-    with pytest.raises(ConfigError, match=r"weights\['iou'\] must be finite and >= 0"):
+    with pytest.raises(ConfigError, match=r"weights\['iou'\] must be in \[0, 1e\+06\], got -1.0"):
         MixedReward(weights={"iou": -1.0})
+    with pytest.raises(ConfigError, match=r"weights\['iou'\] must be in \[0, 1e\+06\], got 1e\+308"):
+        MixedReward(weights={"iou": 1e308})  # two of them would make a total infinite
+    with pytest.raises(ConfigError, match="weights must name columns .* got 'char'"):
+        MixedReward(config=RewardConfig(tasks={"chart": {"weights": {"char": 1.0}}}))
+    for one in (ROWS[0], ROWS[0].model_dump()):
+        with pytest.raises(TypeError, match="samples must be a sequence of rows, got one (Sample|dict)"):
+            reward(["a"], one)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="completions must be a sequence of strings, got one str"):
+        reward("abc", ROWS[:3])
     with pytest.raises(ConfigError, match="did you mean box_frame"):
         RewardConfig.from_mapping({"box_frames": "pixels"})
     with pytest.raises(ConfigError, match="tolerance"):

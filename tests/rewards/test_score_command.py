@@ -138,6 +138,38 @@ def test_the_robust_preset_is_calibrated_on_the_rows_named(tmp_path: Path) -> No
     assert "calibration must name fitting rows" in message and "two different texts" in message
 
 
+def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", [ROWS[0]])
+    for arguments, says in (
+        (("--out", path / "out.jsonl"), "--out must be in a directory, got"),
+        (("--calibration", path), "calibration must come with embeddings, got"),
+        (("weights.char=1",), "weights must name columns of"),
+        (("tasks.chart.weights.char=1",), "weights must name columns of"),
+    ):
+        assert says in run(path, *arguments, code=2).stderr
+    unhashable = write(tmp_path / "i.jsonl", [{"id": ["chart"], "completion": "x"}])
+    data = write(tmp_path / "d.jsonl", [{"id": "chart", "task": "chart", "question": "q", "answer": "1"}])
+    assert "got ['chart']" in run(unhashable, "--data", data, code=2).stderr
+    dog = {"id": "t", "task": "open_ended", "answer": "a dog", "completion": tagged("a dog")}
+    own = write(tmp_path / "t.jsonl", [{**dog, "reward": {"open_ended": {"idf": True}}}])
+    assert "must be calibrated" in run(own, "--embeddings", folder(), code=2).stderr
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_lone_surrogates_are_written(tmp_path: Path, suffix: str) -> None:
+    path, out = write(tmp_path / "c.jsonl", [{**ROWS[0], "completion": "\ud800"}]), tmp_path / f"out.{suffix}"
+    run(path, "--out", out)
+    if suffix == "jsonl":
+        record = json.loads(out.read_text())
+        assert record["completion"] == "\ud800"
+    else:
+        import pyarrow.parquet as pq
+
+        record = pq.read_table(out).to_pylist()[0]
+        assert record["completion"] == "?"
+    assert (record["total"], record["reason_chart"]) == (0.0, "BAD_UTF8")
+
+
 def test_many_completions_are_scored_in_parts_with_a_bar(tmp_path: Path) -> None:
     """The same rewards as one batch; the bar goes to stderr, and nothing of it to a file."""
     rng = np.random.default_rng(0)

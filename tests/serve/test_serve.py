@@ -189,6 +189,13 @@ GARBAGE: list[tuple[bytes, int, str, str]] = [
     (b'{"completions": ["a"], "samples": [3]}', 422, "samples.0", "must be an object"),
     (b'{"completions": ["a"], "samples": []}', 422, "samples", "must be one per completions (1), got 0"),
     (b'{"completions": [], "samples": [], "sample": 1}', 422, "sample", "must be one of"),
+    (
+        b'{"completions": ["<think>a</think><answer>a</answer>"], "samples": '
+        b'[{"task": "open_ended", "answer": "a dog", "reward": {"open_ended": {"idf": true}}}]}',
+        422,
+        "samples",
+        "must be calibrated",
+    ),
 ]
 
 
