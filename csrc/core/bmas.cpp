@@ -235,6 +235,7 @@ class Computation {
 void bmas(const EmbeddingRows& table, const float* inverse_norms, const TokenSequences& completions,
           const TokenSequences& references, const std::int64_t* reference_of, int num_threads, double* precision,
           double* recall) {
+  num_threads = std::min(num_threads, kMaxThreads);
   std::fill(precision, precision + completions.count, 0.0);
   std::fill(recall, recall + completions.count, 0.0);
   const std::vector<Group> groups = plan_groups(table.num_rows, completions, references, reference_of, num_threads);

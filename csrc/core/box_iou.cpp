@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "core/box_iou_block.h"
@@ -36,22 +37,30 @@ struct Box {
   bool finite() const { return std::isfinite(x1) && std::isfinite(y1) && std::isfinite(x2) && std::isfinite(y2); }
 };
 
-// Corners in order.
+// Corners in order. A swap, not a minimum and a maximum, which would lose a NaN.
 template <class T>
 Box<T> load(const BoxView<T>& view, std::int64_t row) {
   T v[4];
   const char* at = view.data + row * view.row_stride;
   for (int k = 0; k < 4; ++k) std::memcpy(&v[k], at + k * view.column_stride, sizeof(T));
-  return {std::min(v[0], v[2]), std::min(v[1], v[3]), std::max(v[0], v[2]), std::max(v[1], v[3])};
+  if (!(v[0] <= v[2])) std::swap(v[0], v[2]);
+  if (!(v[1] <= v[3])) std::swap(v[1], v[3]);
+  return {v[0], v[1], v[2], v[3]};
 }
 
 // Where squares of T stay finite and normal. Outside, the same loop runs in long double, which holds them all.
 template <class T>
-bool is_ordinary(const Box<T>& box) {
-  const T big = std::is_same_v<T, float> ? T(0x1p60) : T(0x1p500), small = T(1) / big;
+bool is_ordinary(const Box<T>& box, BoxKind kind) {
+  constexpr T big = std::is_same_v<T, float> ? T(0x1p60) : T(0x1p500), small = T(1) / big;
   const T width = box.x2 - box.x1, height = box.y2 - box.y1;
-  return box.x1 > -big && box.y1 > -big && box.x2 < big && box.y2 < big && (width == 0 || width > small) &&
-         (height == 0 || height > small);
+  const bool fits = box.x1 > -big && box.y1 > -big && box.x2 < big && box.y2 < big && (width == 0 || width > small) &&
+                    (height == 0 || height > small);
+  if (!fits || kind == BoxKind::iou) return fits;
+  // The others measure across two boxes: coordinates this far from 0, or 0, differ by 0 or at least `small`.
+  const auto is_far = [](T value) {
+    return value == 0 || std::fabs(value) >= small / std::numeric_limits<T>::epsilon();
+  };
+  return is_far(box.x1) && is_far(box.y1) && is_far(box.x2) && is_far(box.y2);
 }
 
 struct Scan {
@@ -60,11 +69,11 @@ struct Scan {
 };
 
 template <class T>
-Scan scan(const BoxView<T>& view) {
+Scan scan(const BoxView<T>& view, BoxKind kind) {
   Scan result;
   for (std::int64_t row = 0; row < view.rows; ++row) {
     const Box<T> box = load(view, row);
-    if (is_ordinary(box)) continue;
+    if (is_ordinary(box, kind)) continue;
     if (box.finite()) {
       result.ordinary = false;
     } else {
@@ -131,7 +140,7 @@ void pairs(const BoxView<T>& boxes1, const BoxView<T>& boxes2, BoxKind kind, T* 
 
 template <class T>
 void box_iou(const BoxView<T>& boxes1, const BoxView<T>& boxes2, BoxKind kind, T* out) {
-  const Scan rows = scan(boxes1), columns = scan(boxes2);
+  const Scan rows = scan(boxes1, kind), columns = scan(boxes2, kind);
   if (rows.ordinary && columns.ordinary) {
     all_pairs<T>(boxes1, boxes2, kind, out);
   } else {
@@ -145,7 +154,7 @@ void box_iou(const BoxView<T>& boxes1, const BoxView<T>& boxes2, BoxKind kind, T
 
 template <class T>
 void paired_box_iou(const BoxView<T>& boxes1, const BoxView<T>& boxes2, BoxKind kind, T* out) {
-  const Scan left = scan(boxes1), right = scan(boxes2);
+  const Scan left = scan(boxes1, kind), right = scan(boxes2, kind);
   if (left.ordinary && right.ordinary) {
     pairs<T>(boxes1, boxes2, kind, out);
   } else {

@@ -80,8 +80,9 @@ inline V score(const Lanes<V>& a, const Lanes<V>& b) {
   if constexpr (kind == BoxKind::iou) return iou;
   const V width = upper(a.x2, b.x2) - lower(a.x1, b.x1), height = upper(a.y2, b.y2) - lower(a.y1, b.y1);
   if constexpr (kind == BoxKind::giou) {
-    const V enclosing = width * height;
-    return iou - ratio<T>(positive(enclosing - both), enclosing);
+    // From the corners: a stored area is never 0, which would count beside the smallest enclosing boxes.
+    const V enclosing = width * height, of_a = (a.x2 - a.x1) * (a.y2 - a.y1), of_b = (b.x2 - b.x1) * (b.y2 - b.y1);
+    return iou - ratio<T>(positive(enclosing - ((of_a + of_b) - intersection)), enclosing);
   }
   const V dx = (a.x1 - b.x1) + (a.x2 - b.x2), dy = (a.y1 - b.y1) + (a.y2 - b.y2);
   const V diou = iou - ratio<T>(T(0.25) * (dx * dx + dy * dy), width * width + height * height);

@@ -118,7 +118,7 @@ Pool* claimed_pool() {
 }  // namespace
 
 void parallel_for(std::int64_t num_tasks, int num_threads, const Task& task) {
-  num_threads = static_cast<int>(std::min<std::int64_t>(num_threads, num_tasks));
+  num_threads = static_cast<int>(std::min<std::int64_t>(std::min(num_threads, kMaxThreads), num_tasks));
   Pool* pool = num_threads > 1 ? claimed_pool() : nullptr;
   if (pool == nullptr) {
     for (std::int64_t i = 0; i < num_tasks; ++i) task(i, 0);

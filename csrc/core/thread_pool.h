@@ -6,6 +6,9 @@
 
 namespace mixed_r1 {
 
+// No call uses more: a larger number is one that nobody has cores for, and every thread is kept.
+inline constexpr int kMaxThreads = 1024;
+
 // Calls task(index, worker) once for each index in [0, num_tasks), on at most num_threads threads, the caller's
 // included. worker in [0, num_threads) names the thread, for scratch memory. Returns when all are done; the first
 // exception is rethrown.

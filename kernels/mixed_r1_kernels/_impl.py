@@ -21,6 +21,7 @@ _AUTO_ORDER = {
 }
 _BUILD_NATIVE = "python setup.py build_ext --inplace"
 _BUILD_CUDA = "MIXED_R1_TORCH_OPS=1 MIXED_R1_CUDA=1 python setup.py build_ext --inplace"
+_MAX_THREADS = 1024  # kMaxThreads of csrc/core/thread_pool.h
 _INSTALL_TRITON = "pip install 'mixed-r1[triton]'"
 
 
@@ -31,9 +32,9 @@ class ImplUnavailable(RuntimeError):  # noqa: N818 (the public name)
 def resolve(impl: str, *, op: str, implemented: Collection[str], device: str = "cpu") -> str:
     """The implementation to run: one of ``implemented``.
 
-    ``impl="auto"`` takes ``MIXED_R1_IMPL`` where that is set, else the first of native, reference (CPU) or
-    triton, cuda, reference (CUDA) that ``op`` implements and that can run here. Any other name is checked and
-    returned as it is.
+    ``impl="auto"`` takes ``MIXED_R1_IMPL`` where that is set, else the first of native, chunked, reference
+    (CPU) or triton, cuda, chunked, reference (CUDA) that ``op`` implements and that can run
+    here. Any other name is checked and returned as it is.
 
     Raises:
         ValueError: ``impl`` (or ``MIXED_R1_IMPL``) is not a known name.
@@ -124,17 +125,18 @@ def _find(name: str) -> object | None:
 
 
 def thread_count(num_threads: int | None) -> int:
-    """``num_threads``, or for None OMP_NUM_THREADS where it is set, else the cores this process may run on.
+    """``num_threads``, or for None OMP_NUM_THREADS where it is set, else the cores this process may run on;
+    1024 at most.
 
     Raises:
         ValueError: not a positive integer.
     """
     if num_threads is None:
         setting = os.environ.get("OMP_NUM_THREADS", "")
-        return int(setting) if setting.isdigit() and int(setting) > 0 else len(os.sched_getaffinity(0))
+        num_threads = int(setting) if setting.isdigit() and int(setting) > 0 else len(os.sched_getaffinity(0))
     if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
         raise ValueError(f"num_threads must be a positive integer, got {num_threads!r}")
-    return num_threads
+    return min(num_threads, _MAX_THREADS)
 
 
 def device_of(*arrays: Any) -> str:

@@ -164,6 +164,37 @@ def test_one_bad_box_changes_no_other_score(impl, kind):
 
 
 @pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_bad_number_at_any_corner_scores_zero(dtype, bad, kind, impl):
+    boxes = np.tile(np.array([0, 0, 1, 1], dtype), (4, 1))
+    boxes[np.arange(4), np.arange(4)] = bad
+    other = np.array([[3, 3, 4, 4]] * 4, dtype)
+    for a, b in ((boxes, other), (other, boxes)):
+        assert not box_iou(a, b, kind=kind, impl=impl).any()
+        assert not paired_box_iou(a, b, kind=kind, impl=impl).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_native_equals_reference_at_any_distance(kind, dtype):
+    """Points, lines and boxes, apart by anything down to the smallest number."""
+    info = np.finfo(dtype)
+    distances = np.array([0, *np.exp2(np.linspace(np.log2(info.smallest_subnormal), 3, 40))], dtype)
+    shapes = np.array([[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 1, 1]], dtype)
+    boxes = np.concatenate([distances[:, None] * shape for shape in shapes] + [shapes])
+    count = len(distances)
+    moved = [boxes[:, None] + distances[:, None] * np.array(to, dtype) for to in ([1, 0, 1, 0], [1, 1, 1, 1])]
+    first, second = np.tile(np.repeat(boxes, count, axis=0), (2, 1)), np.concatenate(moved).reshape(-1, 4)
+    for a, b in ((first, second), (second, first)):
+        # One pair a call: one box beyond the range of its type takes a whole call to the wider one.
+        pairs = [box_iou(a[i : i + 1], b[i : i + 1], kind=kind) for i in range(len(a))]
+        expected = paired_box_iou(a, b, kind=kind, impl="reference")
+        np.testing.assert_allclose(np.ravel(pairs), expected, atol=16 * info.eps, rtol=0)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
 def test_empty(impl):
     boxes = np.zeros((3, 4))
     assert box_iou(boxes[:0], boxes, impl=impl).shape == (0, 3)

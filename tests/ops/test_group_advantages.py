@@ -257,3 +257,8 @@ def test_bad_arguments(change, error, message):
 def test_bad_decay():
     with pytest.raises(ValueError, match=r"decay must be in \[0, 1\), got 1.0"):
         TaskEma(decay=1.0)
+
+
+def test_state_must_be_a_task_ema():
+    with pytest.raises(TypeError, match="state must be a TaskEma, got dict"):
+        group_advantages(np.zeros(2), 2, method="task_ema", task_ids=[0, 0], state={})

@@ -140,6 +140,7 @@ def test_device_of() -> None:
 def test_thread_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert thread_count(None) == 3 and thread_count(7) == 7
+    assert thread_count(2**40) == 1024  # what no machine has the cores for is not asked of the system
     for setting in ("", "0", "two", "4,2"):
         monkeypatch.setenv("OMP_NUM_THREADS", setting)
         assert thread_count(None) == len(os.sched_getaffinity(0))

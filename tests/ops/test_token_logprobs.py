@@ -7,6 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mixed_r1_kernels import TokenLogprobs, token_logprobs, token_logprobs_and_entropy
+from mixed_r1_kernels.token_logprobs import chunked
 
 T, D, V = 37, 24, 301
 BANNED = (0, 5, 100, 101, 102, 300)
@@ -188,7 +189,8 @@ def test_no_tensor_of_tokens_times_vocabulary_exists(frozen):
         ({"banned": range(V)}, "banned must leave at least one"),
         ({"temperature": 0.0}, "temperature must be finite and above 0"),
         ({"temperature": math.nan}, "temperature must be finite and above 0"),
-        ({"chunk": 0}, "chunk must be at least 1"),
+        ({"chunk": 0}, "chunk must be an integer of at least 1, got 0"),
+        ({"chunk": 2.5}, "chunk must be an integer of at least 1, got 2.5"),
     ],
 )
 def test_bad_arguments(change, message):
@@ -198,6 +200,28 @@ def test_bad_arguments(change, message):
         token_logprobs(
             arguments.pop("hidden"), arguments.pop("weight"), arguments.pop("targets"), **arguments
         )
+
+
+@pytest.mark.parametrize("banned", [[4.7], "45", 5])
+def test_banned_ids_are_not_rounded_or_parsed(banned):
+    hidden, weight, targets, _ = problem()
+    with pytest.raises(TypeError, match="banned must be a sequence of integers, got"):
+        token_logprobs(hidden, weight, targets, banned=banned)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_an_unknown_target_is_nan_and_gets_no_row(frozen):
+    """As on a GPU, where the public function does not read targets back."""
+    hidden, weight, targets, _ = problem()
+    hidden, weight = hidden.clone().requires_grad_(), weight.clone().requires_grad_(not frozen)
+    unknown = targets.clone()
+    unknown[0], unknown[1] = V, -1
+    logprobs = chunked.token_logprobs(hidden, weight, unknown, (), 1.0, 50, False)[0]
+    assert bool(logprobs[:2].isnan().all()) and not bool(logprobs[2:].isnan().any())
+    (gradient,) = torch.autograd.grad(logprobs.sum(), hidden)
+    mean = torch.softmax(hidden @ weight.T, dim=1) @ weight
+    torch.testing.assert_close(gradient[:2], -mean[:2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(gradient[2:], (weight[targets] - mean)[2:], atol=1e-5, rtol=0)
 
 
 def test_not_a_tensor():

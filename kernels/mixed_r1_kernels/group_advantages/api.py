@@ -65,7 +65,8 @@ def group_advantages(
         [N] float64, array or tensor as ``rewards``.
 
     Raises:
-        TypeError: ``rewards`` is neither ndarray nor tensor, or not of real numbers.
+        TypeError: ``rewards`` is neither ndarray nor tensor, or not of real numbers; weights that are not; a
+            ``state`` that is no TaskEma.
         ValueError: arguments that do not fit.
         ImplUnavailable: ``impl`` cannot run here.
     """
@@ -88,6 +89,8 @@ def group_advantages(
     if method == "task_ema":
         if task_ids is None or state is None:
             raise ValueError("task_ids and state must be given for method task_ema, got None")
+        if not isinstance(state, TaskEma):
+            raise TypeError(f"state must be a TaskEma, got {type(state).__name__}")
         tasks_N = _column("task_ids", task_ids, N, "iu")
         scales_N = _task_stds(rewards_NK, weights_K, mask_N, tasks_N, state)
     if name in ("triton", "cuda"):

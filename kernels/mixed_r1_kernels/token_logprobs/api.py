@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,7 +55,7 @@ def token_logprobs(
         [T] float32 (float64 for float64 ``hidden``).
 
     Raises:
-        TypeError: an argument is not a dense tensor.
+        TypeError: a tensor argument is not a dense tensor, or ``banned`` holds no integers.
         ValueError: shapes, dtypes or devices that do not fit, a target out of range or banned, a bad
             temperature or chunk.
         ImplUnavailable: ``impl`` cannot run here.
@@ -144,10 +145,10 @@ def _check(
         raise ValueError(f"targets must be int64, got {targets.dtype}")
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature must be finite and above 0, got {temperature}")
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
+        raise ValueError(f"chunk must be an integer of at least 1, got {chunk!r}")
     V = weight.shape[0]
-    tokens = tuple(sorted({int(token) for token in banned})) if banned is not None else ()
+    tokens = _token_ids(banned)
     if tokens and not (tokens[0] >= 0 and tokens[-1] < V):
         raise ValueError(f"banned must hold token ids in [0, {V}), got {tokens}")
     if len(tokens) == V:
@@ -155,6 +156,13 @@ def _check(
     if targets.device.type == "cpu" and targets.numel():
         _check_targets(targets, V, tokens)
     return tokens
+
+
+def _token_ids(banned: Sequence[int] | None) -> tuple[int, ...]:
+    try:
+        return tuple(sorted({operator.index(token) for token in (() if banned is None else banned)}))
+    except TypeError:
+        raise TypeError(f"banned must be a sequence of integers, got {banned!r}") from None
 
 
 def _check_targets(targets: Tensor, V: int, banned: tuple[int, ...]) -> None:

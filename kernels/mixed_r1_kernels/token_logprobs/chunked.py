@@ -106,7 +106,9 @@ class _TokenLogprobs(torch.autograd.Function):
         chunk, banned, temperature = ctx.blocks
         if not ctx.gradients[1]:
             weight, targets, mean_Td = ctx.saved_tensors
-            grad_Td = (weight[targets].to(mean_Td.dtype) - mean_Td) * (grad_T / temperature)[:, None]
+            known_T = (targets >= 0) & (targets < len(weight))  # the others are NaN: they pull no row up
+            rows_Td = weight[targets.where(known_T, 0)].to(mean_Td.dtype) * known_T[:, None]
+            grad_Td = (rows_Td - mean_Td) * (grad_T / temperature)[:, None]
             return grad_Td.to(weight.dtype), None, *nothing
         hidden, weight, targets, normaliser_T = ctx.saved_tensors
         blocks = _Blocks(hidden, weight, banned, temperature, chunk)
