@@ -83,6 +83,7 @@ def _unknown_key(key: str, known: Iterable[str]) -> str:
 def _readable(error: ValidationError) -> str:
     parts = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "settings"
-        parts.append(f"{where}: {item['msg']}, got {item['input']!r}")
+        where, rule = ".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")
+        # A rule over several keys names them and their values; its input is all settings.
+        parts.append(f"{where}: {rule}, got {item['input']!r}" if where else rule)
     return "; ".join(parts)

@@ -310,6 +310,9 @@ def test_arguments_are_checked(reward: MixedReward) -> None:
         MixedReward(weights={"iou": -1.0})
     with pytest.raises(ConfigError, match=r"weights\['iou'\] must be in \[0, 1e\+06\], got 1e\+308"):
         MixedReward(weights={"iou": 1e308})  # two of them would make a total infinite
+    with pytest.raises(ConfigError) as problem:
+        RewardConfig.from_mapping({"think_tag": "answer"})
+    assert str(problem.value) == "answer_tag must differ from think_tag, got 'answer' for both"
     with pytest.raises(ConfigError, match="weights must name columns .* got 'char'"):
         MixedReward(config=RewardConfig(tasks={"chart": {"weights": {"char": 1.0}}}))
     for one in (ROWS[0], ROWS[0].model_dump()):
