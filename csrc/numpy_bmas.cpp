@@ -14,6 +14,7 @@
 
 #include "core/bmas.h"
 #include "core/embedding_rows.h"
+#include "numpy_gil.h"
 
 namespace nb = nanobind;
 
@@ -77,7 +78,7 @@ Array<double> row_norms_array(const Rows& array, const std::string& dtype, int n
   const EmbeddingRows rows = rows_of(array, dtype);
   Array<double> norms = new_vector(array.shape(0));
   {
-    nb::gil_scoped_release release;
+    const GilReleased released;
     row_norms(rows, num_threads, norms.data());
   }
   return norms;
@@ -102,7 +103,7 @@ std::tuple<Array<double>, Array<double>> bmas_arrays(const Rows& array, const st
   Array<double> precision = new_vector(static_cast<std::size_t>(completions.count));
   Array<double> recall = new_vector(static_cast<std::size_t>(completions.count));
   {
-    nb::gil_scoped_release release;
+    const GilReleased released;
     bmas(rows, inverse_norms.data(), completions, references, reference_of.data(), num_threads, precision.data(),
          recall.data());
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/bmas_device_plan.h"
+#include "numpy_gil.h"
 
 namespace nb = nanobind;
 
@@ -35,7 +36,7 @@ nb::tuple bmas_plan(std::int64_t num_ids, const Vector<std::int32_t>& completion
                     int row_block, int num_threads) {
   BmasDevicePlan plan;
   {
-    const nb::gil_scoped_release release;
+    const GilReleased released;
     plan = plan_for_device(num_ids, sequences_of(completion_ids, completion_offsets),
                            sequences_of(reference_ids, reference_offsets), reference_of.data(), row_block, num_threads);
   }

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/box_iou.h"
+#include "numpy_gil.h"
 
 namespace nb = nanobind;
 
@@ -69,7 +70,7 @@ void compute(const Boxes& boxes1, const Boxes& boxes2, BoxKind kind, bool paired
   };
   constexpr Py_ssize_t kWorthReleasing = 1 << 12;
   if (out.len < kWorthReleasing) return run();
-  const nb::gil_scoped_release release;
+  const GilReleased released;
   run();
 }
 

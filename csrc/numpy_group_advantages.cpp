@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "core/advantages.h"
+#include "numpy_gil.h"
 
 namespace nb = nanobind;
 
@@ -23,7 +24,7 @@ nb::object run_group_advantages(const Array<double, 2>& rewards, const Array<std
   const std::size_t N = rewards.shape(0);
   auto advantages = std::make_unique<double[]>(N);
   {
-    const nb::gil_scoped_release release;
+    const GilReleased released;
     group_advantages({rewards.data(),
                       static_cast<std::int64_t>(N),
                       static_cast<std::int64_t>(rewards.shape(1)),

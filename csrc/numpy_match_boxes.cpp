@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "core/assignment.h"
+#include "numpy_gil.h"
 
 namespace nb = nanobind;
 
@@ -35,7 +36,7 @@ nb::tuple run_match_boxes(const Boxes& pred, const Boxes& target, const Counts& 
   auto total = std::make_unique<double[]>(num_sets);
   std::vector<BoxMatch> matches;
   {
-    const nb::gil_scoped_release release;
+    const GilReleased released;
     matches = match_boxes(view(pred), view(target), span(pred_counts), span(target_counts), total.get());
   }
   const std::size_t count = matches.size();

@@ -12,6 +12,7 @@
 
 #include "core/verify.h"
 #include "core/verify_unicode.h"
+#include "numpy_gil.h"
 
 namespace nb = nanobind;
 
@@ -188,7 +189,7 @@ nb::object run_verify(const nb::object& completions, const nb::list& golds,
   auto* const boxes = new std::vector<double>();
   const nb::capsule owner(boxes, [](void* p) noexcept { delete static_cast<std::vector<double>*>(p); });
   {
-    const nb::gil_scoped_release release;
+    const GilReleased released;
     for (std::size_t i = 0; i < N; ++i) {
       const Input& input = inputs[i];
       if (i + 2 < N) prefetch(inputs[i + 2].text);

@@ -1,5 +1,6 @@
-"""The persistent thread pool under fork: children that use it, forks during a call, DataLoader workers. Each
-case is a program of its own with a time limit, because what goes wrong here is a deadlock."""
+"""The persistent thread pool under fork (children that use it, forks during a call, DataLoader workers) and
+at the interpreter's exit. Each case is a program of its own with a time limit, because what goes wrong here
+is a deadlock or an abort."""
 
 from __future__ import annotations
 
@@ -71,6 +72,18 @@ for _ in range(2):
     assert (scores() == expected).all()
 """
 
+EXIT_DURING_A_CALL = """
+import time
+
+def work():
+    while True:
+        scores(num_threads)
+
+for num_threads in (1, 2, 3):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.2)
+"""
+
 
 def run(script: str) -> None:
     path = os.pathsep.join(entry for entry in sys.path if entry)
@@ -93,3 +106,7 @@ def test_a_child_has_threads_of_its_own(script: str) -> None:
 def test_workers_of_a_data_loader() -> None:
     pytest.importorskip("torch")
     run(DATA_LOADER)
+
+
+def test_the_interpreter_exits_during_calls_of_daemon_threads() -> None:
+    run(EXIT_DURING_A_CALL)
