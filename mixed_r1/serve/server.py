@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import tempfile
 from importlib.util import find_spec
 
@@ -20,13 +21,14 @@ def run_server(settings: ServeSettings) -> None:
     Worker processes map one embedding table: its pages are in memory once.
 
     Raises:
-        ConfigError: settings, token or files that cannot be used, or extra [serve] is not installed.
+        ConfigError: settings, token, address or files that cannot be used, or extra [serve] is not installed.
         DataError: ``calibration`` holds a bad row.
     """
     missing = [name for name in ("fastapi", "uvicorn", "prometheus_client") if find_spec(name) is None]
     if missing:
         raise ConfigError(f"{missing[0]} must be installed to serve: pip install 'mixed-r1[serve]'")
     read_token(settings)
+    _check_address(settings)
     load_reward(settings.reward, embeddings=settings.embeddings, calibration=settings.calibration).close()
     import uvicorn
 
@@ -47,3 +49,12 @@ def run_server(settings: ServeSettings) -> None:
             server_header=False,
             timeout_graceful_shutdown=settings.shutdown_seconds,
         )
+
+
+def _check_address(settings: ServeSettings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        address = f"{settings.host} port {settings.port}"
+        raise ConfigError(f"host and port must be free to listen on, got {address} ({error})") from None

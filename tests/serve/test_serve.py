@@ -434,6 +434,10 @@ def test_settings_that_cannot_serve_are_named(tmp_path: Path) -> None:
     assert "with tokenizer.json" in serve_error("--embeddings", tmp_path)
     assert "did you mean box_frame" in serve_error("box_fram=pixels")
     assert "calibration must name rows" in serve_error("--embeddings", model(), "open_ended.preset=robust")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        message = serve_error("--port", port)
+        assert f"must be free to listen on, got 127.0.0.1 port {port}" in message and "in use" in message
     with pytest.raises(ConfigError, match="port"):
         ServeSettings.from_mapping({"port": 0})
 
