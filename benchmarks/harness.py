@@ -281,11 +281,11 @@ def print_table(case: Case, measurements: Sequence[Measurement], found: Sequence
     """One line per contender, the last column its median over that of the first of ours; then the bars."""
     own = next((one for one in measurements if not one.is_peer), measurements[0])
     print(f"\n{case.name}  ({case.formula})")
-    times = "".join(f"{title:>11}" for title in ("median", "p20", "p80", "wall"))
+    times = "".join(f"{title:>13}" for title in ("median", "p20", "p80", "wall"))
     print(f"  {'':36}{'error':>9}{times}{case.unit:>10}{'peak':>9}{'x':>8}")
     for one in measurements:
         times = "".join(
-            f"{value * 1e3:>8.3f} ms" for value in (one.median, one.p20, one.p80, one.wall_median)
+            f"{value * 1e3:>10.3f} ms" for value in (one.median, one.p20, one.p80, one.wall_median)
         )
         peak = "-" if one.peak_bytes is None else f"{one.peak_bytes / 2**20:.0f} MB"
         rate = case.work / one.median / 1e9
