@@ -10,7 +10,8 @@ CUDA_TORCH ?= torch===2.13.0
 RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
+# setuptools remarks at length on editable installs; its errors still show.
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 NATIVE := $(wildcard csrc/*.cpp csrc/*.h csrc/core/*.cpp csrc/core/*.h csrc/core/*.inl csrc/cuda/*.cu csrc/cuda/*.cuh csrc/cuda/*.h)
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
