@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from mixed_r1_kernels.reason import Reason
 
-__all__ = ["FRAMES", "LETTERS", "TASKS", "Box", "Frame", "Reason", "Sample", "Task"]
+__all__ = ["FRAMES", "LETTERS", "TASKS", "Box", "Frame", "Reason", "Sample", "Task", "task_order"]
 
 Task: TypeAlias = Literal["yes_no", "multiple_choice", "chart", "math", "grounding", "open_ended"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -22,6 +22,11 @@ Box: TypeAlias = tuple[float, float, float, float]
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MAX_SIDE = 1 << 31
+
+
+def task_order(task: str) -> tuple[int, str]:
+    """Key that sorts names of tasks: those of ``TASKS`` in their order, then others, ``all`` last."""
+    return (len(TASKS) + 1 if task == "all" else TASKS.index(task) if task in TASKS else len(TASKS), task)
 
 
 class Sample(BaseModel):

@@ -10,9 +10,9 @@ from rich import box
 from rich.console import Console as RichConsole
 from rich.table import Table
 
-from mixed_r1.schema import TASKS
+from mixed_r1.schema import task_order
 
-__all__ = ["Console", "mean_and_error", "plain_table", "show_summary", "task_order"]
+__all__ = ["Console", "mean_and_error", "plain_table", "show_summary"]
 
 
 def Console(file: TextIO | None = None) -> RichConsole:  # noqa: N802 (it stands for the class)
@@ -36,11 +36,6 @@ def plain_table(title: str, columns: Sequence[str]) -> Table:
 def mean_and_error(record: Mapping[str, Any]) -> str:
     mean = record.get("mean")
     return "n/a" if mean is None else f"{mean:.3f} +- {record.get('stderr') or 0.0:.3f}"
-
-
-def task_order(task: str) -> tuple[int, str]:
-    """Tasks as the schema lists them, ``all`` last."""
-    return (len(TASKS) + 1 if task == "all" else TASKS.index(task) if task in TASKS else len(TASKS), task)
 
 
 def show_summary(console: RichConsole, summary: Mapping[str, Any]) -> None:

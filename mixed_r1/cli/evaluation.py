@@ -9,9 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from mixed_r1.cli.console import mean_and_error, plain_table, task_order
+from mixed_r1.cli.console import mean_and_error, plain_table
 from mixed_r1.data import load_samples
 from mixed_r1.models import load_adapter
+from mixed_r1.schema import task_order
 from mixed_r1.train import TrainConfig, evaluate, make_reward
 
 __all__ = ["run_evaluation"]

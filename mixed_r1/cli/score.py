@@ -11,13 +11,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from mixed_r1.cli.console import plain_table, task_order
+from mixed_r1.cli.console import plain_table
 from mixed_r1.cli.explanation import show_explanation
 from mixed_r1.config import ConfigError
 from mixed_r1.data import DataError, load_samples
 from mixed_r1.integrations.default_reward import load_reward
 from mixed_r1.rewards import MixedReward, RewardBatch, RewardConfig, explain
-from mixed_r1.schema import TASKS, Reason, Sample
+from mixed_r1.schema import TASKS, Reason, Sample, task_order
 
 __all__ = ["run_score"]
 

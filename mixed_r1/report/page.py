@@ -25,15 +25,16 @@ from mixed_r1.report.summary import (
     headline,
     reasons,
     sampled_estimates,
-    task_rank,
     time_split,
 )
 from mixed_r1.report.wording import title
+from mixed_r1.schema import task_order
 
 __all__ = ["build_report"]
 
 SMALL, WIDE, NARROW = (300, 132), (1032, 320), (354, 220)  # at their display sizes
 
+NEAR_FILES = 6  # completions files that are searched for a task which the first or last one lacks
 _HEALTH = (
     ("entropy", "Entropy", "nats per token"),
     ("length/mean", "Completion length", "tokens"),
@@ -176,7 +177,7 @@ def _reward_charts(run: Run) -> list[tuple[str, LineChart]]:
 
 def _panels(run: Run, prefix: str, domain: tuple[float, float]) -> list[Panel]:
     found = {key.removeprefix(prefix) for row in run.metrics for key in row if key.startswith(prefix)}
-    names = sorted(found, key=task_rank)
+    names = sorted(found, key=task_order)
     panels = []
     for name in names:
         points = curve(run.metrics, prefix + name)
@@ -212,12 +213,24 @@ def _shares(run: Run, third: int) -> dict[str, float]:
 def _albums(run: Run) -> list[Album]:
     """The first and the last saved step: what changed is what was learned."""
     count = len(run.completion_files)
-    albums = []
-    for index in sorted({0, count - 1} if count else set()):
+    first, last = range((count + 1) // 2), range(count - 1, count // 2 - 1, -1)
+    albums = [_album(run, indices) for indices in (first, last if count > 1 else ())]
+    return [album for album in albums if album is not None]
+
+
+def _album(run: Run, indices: Sequence[int]) -> Album | None:
+    """The first file of ``indices``; tasks that it lacks come from the nearest file that has them."""
+    cards: dict[str, list[Card]] = {}
+    step = None
+    for index in indices[:NEAR_FILES]:
         rows = run.completions(index)
-        if rows:
-            albums.append(Album(int(rows[0]["step"]), rollout_cards(run, rows)))
-    return albums
+        if rows and step is None:
+            step = int(rows[0]["step"])
+        for card in rollout_cards(run, [row for row in rows if str(row["task"]) not in cards]):
+            cards.setdefault(card.task, []).append(card)
+    if step is None:
+        return None
+    return Album(step, [card for task in sorted(cards, key=task_order) for card in cards[task]])
 
 
 def _tail_mean(values: Sequence[float]) -> float:

@@ -19,7 +19,7 @@ from mixed_r1.report.boxes import Answer, box_frame, gold_boxes, read_answers, r
 from mixed_r1.report.heatmap import HeatMap, SimilarityReader
 from mixed_r1.report.run_files import Row, Run
 from mixed_r1.report.wording import REASON_TEXT
-from mixed_r1.schema import LETTERS, TASKS, Box, Sample
+from mixed_r1.schema import LETTERS, Box, Sample, task_order
 
 __all__ = ["Card", "Picture", "Scored", "rollout_cards"]
 
@@ -76,7 +76,8 @@ class Picture:
 @dataclass(frozen=True)
 class Card:
     task: str
-    rank: int  # among the cards of its task
+    step: int
+    rank: int  # among the cards of its task and step
     source: str
     sample_id: str
     question: str
@@ -101,10 +102,7 @@ def rollout_cards(run: Run, rows: Sequence[Row]) -> list[Card]:
         groups.setdefault(row.get("prompt_group", row["sample_id"]), []).append(row)
     similarity = SimilarityReader(run)
     cards = []
-    tasks = sorted(
-        {str(row["task"]) for row in rows}, key=lambda t: (TASKS.index(t) if t in TASKS else 99, t)
-    )
-    for task in tasks:
+    for task in sorted({str(row["task"]) for row in rows}, key=task_order):
         chosen = sorted((g for g in groups.values() if g[0]["task"] == task), key=_spread, reverse=True)
         cards += [_card(run, group, similarity, rank) for rank, group in enumerate(chosen[:CARDS_PER_TASK])]
     return cards
@@ -141,6 +139,7 @@ def _card(run: Run, group: Sequence[Row], similarity: SimilarityReader, rank: in
         heat_map = similarity.heat_map(telling, sample.answer) if telling else None
     return Card(
         task=str(group[0]["task"]),
+        step=int(group[0]["step"]),
         rank=rank,
         source=str(group[0]["source"]),
         sample_id=str(group[0]["sample_id"]),

@@ -12,7 +12,7 @@ from mixed_r1.report.charts import Curve, Estimate
 from mixed_r1.report.run_files import Row, Run
 from mixed_r1.report.wording import REASON_TEXT, title
 from mixed_r1.rewards.config import TASK_COLUMNS
-from mixed_r1.schema import TASKS
+from mixed_r1.schema import task_order
 
 __all__ = [
     "Change",
@@ -25,7 +25,6 @@ __all__ = [
     "headline",
     "reasons",
     "sampled_estimates",
-    "task_rank",
     "time_split",
 ]
 
@@ -103,7 +102,7 @@ def evaluations(run: Run) -> list[Mode]:
     modes = []
     for name, heading in _MODE_TITLES.items():
         rows = [row for row in run.evaluation if row["mode"] == name]
-        tasks = sorted({row["task"] for row in rows}, key=task_rank)
+        tasks = sorted({row["task"] for row in rows}, key=task_order)
         changes = [_change(run, name, [row for row in rows if row["task"] == task]) for task in tasks]
         if changes:
             modes.append(Mode(name, heading, changes))
@@ -230,11 +229,6 @@ def _counts(rows: Sequence[Row], column: str, names: Sequence[str]) -> dict[str,
 def _share(counts: dict[str, int], name: str) -> float:
     whole = sum(counts.values())
     return counts[name] / whole if whole else 0.0
-
-
-def task_rank(task: str) -> tuple[int, str]:
-    """Tasks in the schema's order, then other names, then ``all``."""
-    return (len(TASKS) + 1 if task == "all" else TASKS.index(task) if task in TASKS else len(TASKS), task)
 
 
 def _column_rank(column: str) -> tuple[int, str]:

@@ -344,6 +344,20 @@ def test_one_step_and_one_evaluation_are_enough(run_dir: Path):
     assert not page.of("td", "delta")
 
 
+def test_a_task_that_a_step_lacks_is_shown_from_the_nearest_step(
+    run_dir: Path, samples: list[Sample], record: Record
+):
+    captions = [sample for sample in samples if sample.task == "open_ended"]
+    others = [sample for sample in samples if sample.task != "open_ended"]
+    record(7, captions[:1])
+    record(8, [*captions[1:], *others])
+    record(9, others)
+    page = page_of(run_dir)
+    last = page.text[page.text.index("Step 9", page.text.index("All tasks")) :]
+    assert last.count("step 8") == 1 and "step 7" not in last and captions[1].id in last
+    assert len(page.of("article", "card")) == len(samples) + len(others) + 1
+
+
 def test_a_row_that_is_no_sample_still_shows_its_completions(
     run_dir: Path, samples: list[Sample], record: Record
 ):
