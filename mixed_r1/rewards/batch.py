@@ -17,9 +17,10 @@ __all__ = ["RewardBatch"]
 class RewardBatch:
     """Rewards of N completions in K columns.
 
-    ``values[i, k]`` is in [0, 1], or NaN where column k does not score row i (``reasons`` says why, as Reason
-    codes). ``mask[i]`` is False where row i could not be scored (bad gold, internal error); ``total[i]`` is
-    NaN there and else the sum over columns of ``weights[i, k] * values[i, k]``, NaN cells left out.
+    ``values[i, k]`` is in [0, 1] (of a function of the user: in [-1e12, 1e12]), or NaN where column k does
+    not score row i (``reasons`` says why, as Reason codes). ``mask[i]`` is False where row i could not be
+    scored (bad gold, internal error); ``total[i]`` is NaN there and else the finite sum over columns of
+    ``weights[i, k] * values[i, k]``, NaN cells left out.
     """
 
     total: NDArray[np.float64]  # [N]

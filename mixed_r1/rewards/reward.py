@@ -28,6 +28,7 @@ __all__ = ["MixedReward", "RewardFunction"]
 RewardFunction = Callable[[Sequence[str], Sequence[str], Sequence[Any]], Sequence[float | None]]
 Floats = NDArray[np.float64]
 MATH, GROUNDING, OPEN_ENDED = map(TASKS.index, ("math", "grounding", "open_ended"))
+MAX_SCORE = 1e12  # of a user's function: with MAX_WEIGHT, totals and their squares fit a float32
 UNREAD = (Reason.NO_NUMBER, Reason.TOO_MANY_ITEMS, Reason.TOO_DEEP)
 EVERY: weakref.WeakSet[MixedReward] = weakref.WeakSet()
 
@@ -44,8 +45,9 @@ class MixedReward:
         weights: weight of columns by name; overrides ``config.weights``.
         config: RewardConfig.
         functions: more rewards by column name, ``f(completions, answers, samples) -> [N] floats``; None is
-            not applicable. NaN, an infinity or no number masks the row (INTERNAL_ERROR); so does, for every
-            row of the batch, a function that raises or returns another number of scores, with a warning.
+            not applicable. Scores need not be in [0, 1]. NaN, an infinity, a magnitude above 1e12 or no
+            number masks the row (INTERNAL_ERROR); so does, for every row of the batch, a function that raises
+            or returns another number of scores, with a warning.
         impl: of the ``verify`` op.
 
     Raises:
@@ -263,7 +265,7 @@ class _Call:
             scores = [np.nan] * len(answers)
         values = np.array([_as_float(score) for score in scores], np.float64)
         given = np.array([score is not None for score in scores], bool)
-        failed = given & ~np.isfinite(values)
+        failed = given & ~(np.abs(values) <= MAX_SCORE)
         reasons = np.full(len(scores), Reason.OK, np.uint8)
         reasons[~given], reasons[failed] = Reason.NOT_APPLICABLE, Reason.INTERNAL_ERROR
         return np.where(failed, np.nan, values), reasons

@@ -208,10 +208,24 @@ def test_scores_of_a_users_function(scores: list[Any]) -> None:
 def _number(score: Any) -> float | None:
     if isinstance(score, (bool, int, float, np.floating)):
         try:
-            return float(score) if np.isfinite(float(score)) else None
+            return float(score) if abs(float(score)) <= 1e12 else None
         except OverflowError:
             return None
     return None
+
+
+@pytest.mark.parametrize("score", [1e308, -1e308, 1.1e12, 10**300])
+def test_no_total_that_counts_overflows(score: float) -> None:
+    """Finite scores whose weighted sum would not be: the row is masked and counted."""
+    functions = {"one": lambda c, a, s: [score, 1e12], "two": lambda c, a, s: [-score, 1e12]}
+    reward = MixedReward(functions=functions, weights={"one": 1e6, "two": 1e6})
+    with np.errstate(all="raise"):
+        batch = reward([tagged("yes")] * 2, ROWS[:1] * 2)
+        shares = batch.shares()
+    assert batch.mask.tolist() == [False, True] and np.isnan(batch.total[0])
+    assert batch.total[1] == 2e18 + 1.0 and np.isfinite(np.float32(batch.total[1]) ** 2)
+    assert batch.reason_counts()["one"] == {"OK": 1, "INTERNAL_ERROR": 1}
+    assert shares["one"] == shares["two"] == 0.5
 
 
 def raising(completions: Any, answers: Any, samples: Any) -> list[float]:
