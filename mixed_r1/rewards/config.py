@@ -93,7 +93,11 @@ class RewardConfig(Config):
                      overlap of at most one pixel counts as none
     ``math="math_verify"`` (extra [math]) gives what the exact reader cannot read to math-verify, in processes
     that are killed after ``math_seconds`` an answer. Golds it alone can read are masked without it.
-    ``tasks`` overrides fields by task: ``{"grounding": {"box_score": "threshold"}}``.
+    ``chart_text="anls"`` takes texts with 1 - edit distance / longer length >= 0.5, where both have at most
+    256 characters; longer ones must be equal.
+    ``tasks`` overrides fields by task: ``{"grounding": {"box_score": "threshold"}}``. Overrides of
+    ``weights`` and ``open_ended`` change the keys they name and leave the others; an ``open_ended`` that
+    names ``preset`` (null: none) starts anew from it.
     """
 
     format: Literal["think_answer", "answer", "boxed", "none"] = "think_answer"
@@ -137,16 +141,25 @@ class RewardConfig(Config):
 
         Raises ConfigError for an unknown key or a value out of range.
         """
-        changes = {**self.tasks.get(task, {}), **(overrides or {})}
-        if not changes:
-            return self
-        for key in changes:
-            if key == "tasks":
-                raise ValueError("tasks must not be set for one task or one row")
+        config = self
+        for changes in (self.tasks.get(task), overrides):
+            if changes:
+                config = config._changed(changes)
+        return config
+
+    def _changed(self, changes: Mapping[str, Any]) -> RewardConfig:
+        """These settings with ``changes``, without ``tasks``; nested blocks merge key by key."""
+        if "tasks" in changes:
+            raise ValueError("tasks must not be set for one task or one row")
         values = {name: getattr(self, name) for name in type(self).model_fields if name != "tasks"}
-        if isinstance(changes.get("weights"), Mapping):
-            changes["weights"] = {**self.weights, **changes["weights"]}
-        return type(self).from_mapping({**values, **changes})
+        values.update(changes)
+        weights, open_ended = changes.get("weights"), changes.get("open_ended")
+        if isinstance(weights, Mapping):
+            values["weights"] = {**self.weights, **weights}
+        if isinstance(open_ended, Mapping) and "preset" not in open_ended:
+            known = {name: getattr(self.open_ended, name) for name in OpenEndedConfig.model_fields}
+            values["open_ended"] = {**known, **open_ended}
+        return type(self).from_mapping(values)
 
     def column_weights(self, names: tuple[str, ...]) -> dict[str, float]:
         """The weight of each column in ``total``. Raises ConfigError for a weight of none of ``names``."""

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from minilm import parts
 
+from mixed_r1.config import ConfigError
 from mixed_r1.rewards import MixedReward, RewardBatch, RewardConfig, explain
 from mixed_r1.schema import Sample
 from mixed_r1_kernels import EmbeddingTable, Reason
@@ -304,6 +305,31 @@ def test_settings_by_task_and_row_in_yaml(tmp_path: Any) -> None:
     assert batch.values[[0, 1, 2, 3], [1, 1, 2, 3]].tolist()[:3] == [1.0, 0.0, 1.0]
     np.testing.assert_allclose(batch.total[:3], [0.9, 0.0, 2.1])
     assert batch.weights[3].tolist()[3] == 0.5 and batch.weights[3, -1] == 0.25
+
+
+def test_overrides_of_nested_settings_change_what_they_name() -> None:
+    config = RewardConfig.from_mapping(
+        {
+            "weights": {"iou": 0.5},
+            "open_ended": {"preset": "robust", "combine": "mean"},
+            "tasks": {"open_ended": {"weights": {"chart": 2.0}, "open_ended": {"repetition_penalty": 3}}},
+        }
+    )
+    base, by_task = config.open_ended, config.for_task("open_ended").open_ended
+    assert by_task == base.model_copy(update={"repetition_penalty": 3}) and by_task.preset == "robust"
+    assert config.for_task("chart") is config  # nothing there is changed
+    row = {"weights": {"format": 0.25}, "open_ended": {"idf": False}}
+    by_row = config.for_task("open_ended", row)
+    assert by_row.weights == {"iou": 0.5, "chart": 2.0, "format": 0.25}
+    assert by_row.open_ended == by_task.model_copy(update={"idf": False})
+    for preset in ({"preset": None}, {"preset": "robust"}, {"preset": "robust", "idf": False}):
+        named = config.for_task("open_ended", {"open_ended": preset}).open_ended
+        assert named == type(named).from_mapping(preset)
+    plain = RewardConfig().for_task("open_ended", {"open_ended": {"preset": "robust"}}).open_ended
+    assert plain.idf and plain.combine == "min" and plain.repetition_penalty == 2
+    for bad in ({"no_such": 1}, {"repetition_penalty": 0}, 3):
+        with pytest.raises(ConfigError, match="open_ended"):
+            config.for_task("open_ended", {"open_ended": bad})
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
