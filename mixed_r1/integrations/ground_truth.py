@@ -61,13 +61,23 @@ def rows_from_columns(columns: Mapping[str, Any], count: int) -> list[Row]:
     """``count`` rows from a trainer's columns: one named ``sample`` of JSON made by ``encode``; else one for
     each field (``task`` and ``answer`` at least); else JSON in one named ``ground_truth`` or ``solution``.
 
-    Raises ValueError where none is there.
+    Raises ValueError where none is there, or one does not hold ``count`` values.
     """
     in_fields = "task" in columns and "answer" in columns
     for name in ("sample",) if in_fields else ("sample", "ground_truth", "solution"):
         if name in columns:
-            return [decode(value) for value in columns[name]]
+            return [decode(value) for value in _column(columns, name, count)]
     if not in_fields:
         raise ValueError(f"columns must hold sample, or task and answer, got {sorted(columns)}")
-    present: dict[str, Sequence[Any]] = {name: columns[name] for name in FIELDS if name in columns}
+    present = {name: _column(columns, name, count) for name in FIELDS if name in columns}
     return [_row({name: values[i] for name, values in present.items()}) for i in range(count)]
+
+
+def _column(columns: Mapping[str, Any], name: str, count: int) -> Sequence[Any]:
+    values: Sequence[Any] = columns[name]
+    rule = f"{name} must be a sequence of one value per completion ({count})"
+    if isinstance(values, str) or not hasattr(values, "__len__"):
+        raise ValueError(f"{rule}, got {values!r:.60}")
+    if len(values) != count:
+        raise ValueError(f"{rule}, got {len(values)}")
+    return values

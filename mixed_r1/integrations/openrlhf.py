@@ -8,7 +8,7 @@ from typing import Any
 
 from mixed_r1.integrations.default_reward import default_reward
 from mixed_r1.integrations.ground_truth import decode
-from mixed_r1.integrations.scores import scores
+from mixed_r1.integrations.scores import NAMES, scores
 
 __all__ = ["STOP_TEXTS", "completion_of", "reward_func"]
 
@@ -36,5 +36,5 @@ def reward_func(
 
     texts = [completion_of(query, prompt) for query, prompt in zip(queries, prompts, strict=True)]
     found = scores(default_reward()(texts, [decode(label) for label in labels]))
-    columns = {name: torch.tensor([row[name] for row in found]) for name in found[0]}
+    columns = {name: torch.tensor([row[name] for row in found]) for name in NAMES}
     return {"rewards": columns["score"], "scores": columns["task"], "extra_logs": columns}

@@ -9,9 +9,10 @@ import numpy as np
 from mixed_r1.rewards import RewardBatch
 from mixed_r1.rewards.config import TASK_COLUMNS
 
-__all__ = ["Scores", "scores"]
+__all__ = ["NAMES", "Scores", "scores"]
 
 Scores: TypeAlias = "dict[str, float]"
+NAMES = ("score", "task", "format", "masked")
 
 
 def scores(batch: RewardBatch) -> list[Scores]:
@@ -21,11 +22,11 @@ def scores(batch: RewardBatch) -> list[Scores]:
     bad gold) has score 0 for every completion of its group, hence advantage 0, and ``masked`` 1.
     """
     task = [batch.names.index(name) for name in TASK_COLUMNS]
-    columns = {
-        "score": batch.total,
-        "task": np.nan_to_num(batch.values[:, task]).sum(axis=1),
-        "format": batch.values[:, -1],
-        "masked": (~batch.mask).astype(np.float64),
-    }
-    rows = zip(*(np.nan_to_num(values).tolist() for values in columns.values()), strict=True)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    columns = (
+        batch.total,
+        np.nan_to_num(batch.values[:, task]).sum(axis=1),
+        batch.values[:, -1],
+        (~batch.mask).astype(np.float64),
+    )
+    rows = zip(*(np.nan_to_num(values).tolist() for values in columns), strict=True)
+    return [dict(zip(NAMES, row, strict=True)) for row in rows]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixed_r1.integrations.ground_truth import Row, decode
 from mixed_r1.integrations.openrlhf import completion_of
-from mixed_r1.integrations.scores import scores
+from mixed_r1.integrations.scores import NAMES, scores
 from mixed_r1.rewards import MixedReward, RewardBatch
 from mixed_r1.rewards.open_ended import CalibrationError
 from mixed_r1.schema import TASKS, Reason, Sample
@@ -60,8 +60,7 @@ class Scoring:
                     422, f"query.{i}", f"query.{i} must begin with prompts.{i}, it does not"
                 ) from None
         found = scores(self._batch(completions, _rows(request.labels), ("query", "labels")))
-        names = found[0] if found else ("score", "task", "format", "masked")
-        columns = {name: [row[name] for row in found] for name in names}
+        columns = {name: [row[name] for row in found] for name in NAMES}
         return _json({"rewards": columns["score"], "scores": columns["task"], "extra_logs": columns})
 
     def _batch(self, completions: list[str], rows: list[Row], fields: tuple[str, str]) -> RewardBatch:

@@ -74,6 +74,14 @@ def test_rows_from_columns() -> None:
     assert [row.id for row in rows] == ["0", "1", "2", "3", "4"]  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="columns must hold sample, or task and answer"):
         rows_from_columns({"prompts": []}, 0)
+    rule = r"must be a sequence of one value per completion \(5\), got"
+    for short in ({"answer": columns["answer"][:4]}, {"options": []}, {"task": [*columns["task"], "math"]}):
+        name = next(iter(short))
+        with pytest.raises(ValueError, match=f"{name} {rule} {len(short[name])}"):
+            rows_from_columns({**columns, **short}, 5)
+    for value, got in ((TRUTHS[:3], "3"), ("abcde", "'abcde'"), (None, "None")):
+        with pytest.raises(ValueError, match=f"sample {rule} {got}"):
+            rows_from_columns({"sample": value}, 5)
 
 
 def test_trl() -> None:
@@ -183,6 +191,10 @@ def test_openrlhf() -> None:
     assert completion_of(image + TEXTS[0], image.replace("<|image_pad|>" * 9, "<|image_pad|>")) == TEXTS[0]
     with pytest.raises(ValueError, match="queries must begin with their prompts"):
         reward_func(["other"], ["prompt"], TRUTHS[:1])
+    empty = reward_func([], [], [])
+    assert empty["rewards"].shape == empty["scores"].shape == (0,) and set(empty["extra_logs"]) == {
+        *found["extra_logs"]
+    }
 
 
 def test_nemo_rl() -> None:
