@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mixed_r1.rewards.grounding import match
+from mixed_r1.rewards.grounding import VLM_R1, first_iou, match
 from mixed_r1.rewards.open_ended import OpenEndedScorer
 from mixed_r1.rewards.reward import MixedReward
 from mixed_r1.rewards.rows import GoldBoxes
@@ -30,8 +30,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class BoxMatch:
-    """A predicted box, the gold box it was matched to (None: none), and their IoU; in pixels of the
-    original image.
+    """A predicted box, the gold box it was scored against (None: none), and their IoU; in pixels of the
+    original image. Under ``box_score="vlm_r1"`` that is the first of each, and no other.
     """
 
     predicted: Box
@@ -99,10 +99,10 @@ def _explain(reward: MixedReward, completion: str, sample: Sample | Mapping[str,
 
 def _box_matches(result: VerifyResult, gold: GoldBoxes) -> tuple[BoxMatch, ...]:
     matching = match(result.boxes, result.box_counts, gold)
-    pairs = zip(
-        matching.predicted_index.tolist(), matching.gold_index.tolist(), matching.iou.tolist(), strict=True
-    )
-    partner = {predicted: (which, iou) for predicted, which, iou in pairs}
+    columns = [matching.predicted_index.tolist(), matching.gold_index.tolist(), matching.iou.tolist()]
+    if gold.mode[0] == VLM_R1:
+        columns = [[0], [0], first_iou(matching, result.box_counts, gold.counts).tolist()]
+    partner = {predicted: (which, iou) for predicted, which, iou in zip(*columns, strict=True)}
     golds: list[Box] = [tuple(box) for box in gold.boxes.tolist()]
     return tuple(
         BoxMatch(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mixed_r1.rewards.rows import BOX_SCORES, GoldBoxes
 from mixed_r1_kernels import match_boxes, paired_box_iou
 
-__all__ = ["Matching", "match", "score_boxes"]
+__all__ = ["VLM_R1", "Matching", "first_iou", "match", "score_boxes"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -62,12 +62,12 @@ def score_boxes(predicted: Floats, counts: Ints, gold: GoldBoxes) -> Floats:
             gold.mode == GIOU, np.bincount(pair_row[order], giou[order], len(counts)) / most, scores
         )
     if VLM_R1 in modes:
-        scores = np.where(gold.mode == VLM_R1, _vlm_r1(matching, counts, gold.counts), scores)
+        scores = np.where(gold.mode == VLM_R1, first_iou(matching, counts, gold.counts) > 0.5, scores)
     return np.clip(scores, 0.0, 1.0)
 
 
-def _vlm_r1(matching: Matching, num_predicted: Ints, num_gold: Ints) -> Floats:
-    """1 where the first predicted and the first gold box have IoU > 0.5 and overlap by more than one pixel.
+def first_iou(matching: Matching, num_predicted: Ints, num_gold: Ints) -> Floats:
+    """IoU [rows] of the first predicted and the first gold box, 0 where they overlap by at most one pixel.
 
     VLM-R1 counts the overlap of pixels x1..x2-1 as (x2 - 1) - x1 + 1 = x2 - x1, and calls it empty
     where x2 - 1 <= x1.
@@ -76,4 +76,4 @@ def _vlm_r1(matching: Matching, num_predicted: Ints, num_gold: Ints) -> Floats:
     gold = matching.gold[np.cumsum(num_gold) - num_gold]
     overlap = np.minimum(first[:, 2:], gold[:, 2:]) - np.maximum(first[:, :2], gold[:, :2])
     counted = (overlap > 1.0).all(axis=1)
-    return (counted & (paired_box_iou(first, gold) > 0.5)).astype(np.float64)
+    return np.where(counted, paired_box_iou(first, gold), 0.0)

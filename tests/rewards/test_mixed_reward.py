@@ -294,6 +294,22 @@ def test_explain(reward: MixedReward) -> None:
     assert masked.total is None and masked.error is not None and "finite" in masked.error
 
 
+@pytest.mark.parametrize(
+    ("answer", "value", "shown"),
+    [
+        # the best match of the second gold box is not what VLM-R1 scores
+        ("[[50,50,60,60],[0,0,10,10]]", 0.0, [((0.0, 0.0, 10.0, 10.0), 0.0), (None, 0.0)]),
+        ("[[0,0,10,8],[50,50,60,60]]", 1.0, [((0.0, 0.0, 10.0, 10.0), 0.8), (None, 0.0)]),
+        ("[[9,9,19,19]]", 0.0, [((0.0, 0.0, 10.0, 10.0), 0.0)]),  # one pixel counts as no overlap
+    ],
+)
+def test_explain_shows_the_boxes_that_vlm_r1_scored(answer: str, value: float, shown: Any) -> None:
+    sample = row("grounding", [[0, 0, 10, 10], [50, 50, 60, 60]], reward={"box_score": "vlm_r1"})
+    found = explain(MixedReward(), tagged(answer), sample)
+    assert found.cells["iou"].value == value
+    assert [(box.gold, box.iou) for box in found.boxes] == shown
+
+
 def test_an_empty_batch(reward: MixedReward) -> None:
     batch = reward([], [])
     assert batch.values.shape == (0, 6) and batch.shares()["iou"] == 0.0 and batch.answers == []
