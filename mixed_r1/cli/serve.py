@@ -45,7 +45,9 @@ def serve(
         bool, typer.Option("--allow-anonymous", help="Serve other machines without a token.")
     ] = False,
     max_body: Annotated[int, typer.Option(min=1, help="MiB of a request.")] = 32,
+    max_completions: Annotated[int, typer.Option(min=1, help="Completions in a request.")] = 1 << 16,
     max_pending: Annotated[int, typer.Option(min=1, help="Requests at once in a worker; above: 503.")] = 256,
+    body_seconds: Annotated[float, typer.Option(min=0.001, help="Seconds for a request to arrive.")] = 60.0,
     shutdown_seconds: Annotated[
         int, typer.Option(min=1, help="Seconds for requests under way after SIGTERM.")
     ] = 30,
@@ -68,7 +70,9 @@ def serve(
         token_file=None if token_file is None else str(token_file),
         allow_anonymous=allow_anonymous,
         max_body_bytes=max_body << 20,
+        max_completions=max_completions,
         max_pending=max_pending,
+        body_seconds=body_seconds,
         shutdown_seconds=shutdown_seconds,
     )
     run_server(settings)

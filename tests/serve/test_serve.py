@@ -71,8 +71,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RewardServer]:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RewardServer]:
     """One worker, without a table or a token, and with little patience."""
     log = tmp_path_factory.mktemp("small") / "log"
-    settings = {"max_pending": 1, "body_seconds": 1.0, "max_completions": 100}
-    with RewardServer(log, token=None, **settings) as running:
+    arguments = ["--max-pending", 1, "--body-seconds", 1.0, "--max-completions", 100]
+    with RewardServer(log, arguments, token=None) as running:
         yield running
 
 
