@@ -72,9 +72,18 @@ def writes_of(target: Callable, *args: object, log: Path, under: Path) -> list[t
     return calls
 
 
-def failing(call: tuple[str, int, str], fault: str) -> list[str]:
-    """strace's options for ``fault`` ("signal=KILL", "error=ENOSPC") at one call of ``writes_of``."""
-    return ["-e", f"trace={call[0]}", "-e", f"inject={call[0]}:{fault}:when={call[1]}"]
+def run_failing(
+    target: Callable, *args: object, log: Path, call: tuple[str, int, str], fault: str, under: Path
+) -> int:
+    """``run`` with ``fault`` ("signal=KILL", "error=ENOSPC") at one call of ``writes_of``, which must come
+    again and change a file ``under`` a directory."""
+    name, number, _ = call
+    options = ["-y", "-s", "0", "-e", f"trace={name}", "-e", f"inject={name}:{fault}:when={number}"]
+    code = run(target, *args, log=log, strace=options)
+    calls = [line for line in log.with_suffix(".strace").read_text().splitlines() if line.startswith(name)]
+    hit = calls[-1] if "KILL" in fault else next(line for line in calls if "(INJECTED)" in line)
+    assert len(calls) >= number and str(under) in hit, (call, hit)
+    return code
 
 
 def _attach(process: ForkServerProcess, log: Path, options: list[str]) -> subprocess.Popen:
@@ -98,12 +107,14 @@ def _run(target: Callable, args: tuple, log: Path, held: Event) -> None:
 def train_run(config: Path, resume: bool = False, fault: str = "none -1 nowhere") -> None:
     """A ``target``: train as the file ``config`` says; ``fault`` as in faulty_ranks."""
     import torch
+    import transformers
     from rich.console import Console
 
     import mixed_r1.train.trainer as trainer
     from tests.train.faulty_ranks import faulty
 
     os.environ["FAULT"] = fault
+    transformers.utils.logging.disable_progress_bar()  # which writes as often as there is time for
     trainer.Ranks = faulty(trainer.Ranks)
     torch.set_num_threads(1)
     trainer.train(trainer.TrainConfig.load(config), resume=resume, console=Console(quiet=True))

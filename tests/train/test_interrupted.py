@@ -131,7 +131,7 @@ def test_every_write_of_a_small_save_interrupted(tmp_path, again, by_turns):
     for i, call in enumerate(calls):
         for fault in [FAULTS[i % 3]] if by_turns else FAULTS:
             root = fresh(f"{i}-{fault}")
-            code = forked.run(small_save, root, new, log=log, strace=forked.failing(call, fault))
+            code = forked.run_failing(small_save, root, new, log=log, call=call, fault=fault, under=root)
             assert_stopped_by(fault, code, call)
             assert_whole(root, "10", new)
             small_save(root, "20")
@@ -160,12 +160,15 @@ def interrupted_saves(runs, chosen):
     calls = chosen(forked.writes_of(*arguments, log=runs.log, under=runs.out("traced")))
     for call, fault in calls:
         runs.copy("base", "broken")
-        code = runs.run("broken", True, strace=forked.failing(call, fault))
+        broken, config = runs.out("broken"), runs.config("broken")
+        code = forked.run_failing(
+            forked.train_run, config, True, log=runs.log, call=call, fault=fault, under=broken
+        )
         assert_stopped_by(fault, code, call)
-        found = find_checkpoint(runs.out("broken") / "checkpoints")
+        found = find_checkpoint(broken / "checkpoints")
         assert_same_checkpoint(found, steps[found.name])
         runs.end("broken", True)
-        assert_same_run(runs.out("straight"), runs.out("broken"))
+        assert_same_run(runs.out("straight"), broken)
     return len(calls)
 
 
