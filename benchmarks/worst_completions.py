@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from mixed_r1_kernels.verify import CompiledGold, VerifySettings, compile_gold, verify
@@ -58,6 +59,15 @@ def _whole(name: str, unit: str, task: str = "open_ended") -> Family:
     return Family(name, GOLDS[task], lambda size: unit * (size // len(unit.encode())))
 
 
+def _unlike_items(size: int) -> str:
+    """64 texts as long as they may be, in ``size`` bytes, to be compared by edit distance."""
+    room = size - len(ANSWER)
+    items = ";".join(["x" * min(256, room // 64 - 1)] * 64)
+    return ANSWER.format(items + " " * (room - len(items)))
+
+
+LONG = VerifySettings(max_answer_bytes=1 << 20)
+ANLS = replace(LONG, chart_text="anls")
 GOLDS = {
     "yes_no": compile_gold("yes_no", "no"),
     "multiple_choice": compile_gold("multiple_choice", "B", options=["a cat", "a dog", "c", "d"]),
@@ -67,6 +77,8 @@ GOLDS = {
     "grounding": compile_gold("grounding", None),
     "open_ended": compile_gold("open_ended", None),
     "boxed": compile_gold("open_ended", None, settings=VerifySettings(format="boxed")),
+    "anls": compile_gold("chart", "y" * (1 << 16), settings=ANLS),
+    "anls list": compile_gold("chart", ("y" * 256,) * 64, settings=ANLS),
 }
 
 FAMILIES = (
@@ -87,6 +99,7 @@ FAMILIES = (
     _answer("letters", "multiple_choice", "B "),
     _answer("digits", "chart", "9"),
     _answer("separators", "list", "1,"),
+    Family("unlike items by edit distance", GOLDS["anls list"], _unlike_items),
     _answer("fractions", "math", "\\frac{1}{2}"),
     _answer("open brackets", "grounding", "["),
     _answer("empty brackets", "grounding", "[]"),
@@ -102,7 +115,6 @@ FAMILIES = (
     _answer("wide text", "open_ended", "\u6c34\u00e9"),
 )
 
-LONG = VerifySettings(max_answer_bytes=1 << 20)
 LONG_OPTIONS = ("a cat", "a dog", *(("x" * 500),) * 20)
 LONG_GOLDS = {
     "yes_no": compile_gold("yes_no", "no", settings=LONG),
@@ -132,6 +144,9 @@ LONG_ANSWERS = (
     _long("exponents", "chart", "9", "1e"),
     _long("thousands", "chart", ",999", "9"),
     _long("separators", "list", "1,"),
+    _answer("a text by edit distance", "anls", "x"),
+    _long("braces in a box", "chart", "{", "\\boxed{"),
+    _long("boxes", "math", "\\boxed{"),
     _long("fractions", "math", "\\frac{1}{2}"),
     _long("parentheses", "math", "("),
 )

@@ -1,6 +1,7 @@
 #include "core/verify_words.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "core/verify.h"
@@ -62,8 +63,8 @@ void plain(std::u32string_view text, std::u32string& out) {
 double similarity(std::u32string_view left, std::u32string_view right) {
   const std::size_t longer = std::max(left.size(), right.size());
   if (longer == 0) return 1.0;
-  if (2 * std::min(left.size(), right.size()) < longer) return 0.0;
-  std::vector<std::size_t> row(right.size() + 1);
+  if (longer > kMaxSimilar || 2 * std::min(left.size(), right.size()) < longer) return 0.0;
+  std::array<std::size_t, kMaxSimilar + 1> row;
   std::iota(row.begin(), row.end(), std::size_t{0});
   for (std::size_t i = 0; i < left.size(); ++i) {
     std::size_t diagonal = row[0];
@@ -74,7 +75,7 @@ double similarity(std::u32string_view left, std::u32string_view right) {
       row[j + 1] = std::min({row[j + 1] + 1, row[j] + 1, replaced});
     }
   }
-  return static_cast<double>(longer - row.back()) / static_cast<double>(longer);
+  return static_cast<double>(longer - row[right.size()]) / static_cast<double>(longer);
 }
 
 // Exactly one side must be said; see the reference for negations.

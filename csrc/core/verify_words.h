@@ -1,6 +1,7 @@
 // Words and plain forms of answers.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,7 +19,10 @@ void find_words(std::u32string_view text, std::vector<Word>& words);
 // Folded, single-spaced, without quotes, asterisks and backticks around it or full stops after it.
 void plain(std::u32string_view text, std::u32string& out);
 
-// 1 - edit distance / longer length; 0 where the lengths alone put it under one half.
+// Longer texts are not compared by similarity: its work grows with the product of the lengths.
+inline constexpr std::size_t kMaxSimilar = 256;
+
+// 1 - edit distance / longer length; 0 where the lengths alone put it under one half, or one is above kMaxSimilar.
 double similarity(std::u32string_view left, std::u32string_view right);
 
 }  // namespace mixed_r1::verify

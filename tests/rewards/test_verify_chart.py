@@ -175,6 +175,49 @@ def test_anls(judge: Any) -> None:
     assert judge("chart", "kitten", "sitting")[:2] == (0.0, Reason.NO_MATCH)
 
 
+@pytest.mark.parametrize(
+    ("gold", "answer", "value"),
+    [
+        ("y" * 200 + "x" * 56, "y" * 256, 1.0),
+        ("y" * 200 + "x" * 57, "y" * 256, 0.0),  # 257 characters: equality only
+        ("y" * 256, "y" * 200 + "x" * 57, 0.0),
+        ("y" * 257, "Y" * 257 + ".", 1.0),
+        ("y" * 16 + "\ufdfa" * 14, "y" * 16, 0.0),  # 268 once folded
+        (("y" * 256, "z" * 257), "y" * 255 + ";" + "z" * 256, 0.0),
+        (("y" * 256, "z" * 256), "y" * 255 + ";" + "z" * 255, 1.0),
+    ],
+)
+def test_anls_compares_texts_of_at_most_256_characters(
+    judge: Any, gold: Any, answer: str, value: float
+) -> None:
+    reason = Reason.OK if value else Reason.NO_MATCH
+    assert judge("chart", gold, answer, chart_text="anls")[:2] == (value, reason)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "reason"),
+    [
+        ("-3", "\\boxed{-3}", Reason.OK),
+        ("-3", " $\\boxed{ -3 }$. ", Reason.OK),
+        ("1,234", "**\\boxed{1,234}**", Reason.OK),
+        ("Norway", "\\boxed{norway}", Reason.OK),
+        (("3", "4"), "$\\boxed{[3, 4]}$", Reason.OK),
+        ("{3}", "\\boxed{{3}}", Reason.OK),
+        ("a\\}b", "\\boxed{a\\}b}", Reason.OK),
+        ("3", "\\boxed{3}\\boxed{3}", Reason.NO_NUMBER),
+        ("3", "\\boxed{\\boxed{3}}", Reason.NO_NUMBER),
+        ("3", "\\boxed{3\\}", Reason.NO_NUMBER),
+        ("3", "\\boxed{3", Reason.NO_NUMBER),
+        ("3", "\\boxed{3}}", Reason.NO_NUMBER),
+        ("3", "\\boxed{}", Reason.NO_NUMBER),
+        ("3", "so \\boxed{3}", Reason.NO_NUMBER),
+        ("3", "\\boxed{4}", Reason.OUT_OF_TOLERANCE),
+    ],
+)
+def test_one_box_may_hold_the_whole_answer(judge: Any, gold: Any, answer: str, reason: Reason) -> None:
+    assert judge("chart", gold, answer)[:2] == (float(reason == Reason.OK), reason)
+
+
 def test_every_unicode_number_has_its_documented_value(judge: Any) -> None:
     """Only ASCII digits, plain or in full width, are digits; other code points of Nd, Nl and No are none."""
     for code in range(sys.maxunicode + 1):

@@ -27,6 +27,7 @@ STOPS = ".,;!?\n"
 OPENERS, CLOSERS = "([{\"'`*_.:, \t\n\r\f\v", ")]}\"'`*_.:, \t\n\r\f\v"
 QUOTED, MARKS = OPENERS + CLOSERS + "$", OPENERS + CLOSERS + "$=-;\u2013\u2014"
 AMBIGUOUS = -1
+MAX_SIMILAR = 256
 
 
 def fold(text: str) -> str:
@@ -260,12 +261,13 @@ def _goes_on(word: str, count: int) -> bool:
 def similarity(left: str, right: str) -> float:
     """1 - edit distance / longer length, over code points: the S of ANLS. 1 for two empty texts.
 
-    0 where the lengths alone put it under one half, so the work is bounded by the shorter text.
+    0 where the lengths alone put it under one half, and where a text has more than MAX_SIMILAR code points:
+    the work grows with the product of the lengths.
     """
     longer = max(len(left), len(right))
     if longer == 0:
         return 1.0
-    if 2 * min(len(left), len(right)) < longer:
+    if longer > MAX_SIMILAR or 2 * min(len(left), len(right)) < longer:
         return 0.0
     row = list(range(len(right) + 1))
     for i, a in enumerate(left, 1):

@@ -25,7 +25,8 @@ class VerifySettings:
     ``format``: ``think_answer`` (``<think>..</think><answer>..</answer>`` and nothing else; an answer in the
     thought, or with a think tag in it, is none), ``answer`` (one ``<answer>`` block, text around it is free),
     ``boxed`` (one ``\\boxed{..}``), ``none`` (all of the completion). ``max_answer_bytes`` bounds the answers
-    of yes_no, multiple_choice, chart and math; longer ones are TOO_LONG.
+    of yes_no, multiple_choice, chart and math; longer ones are TOO_LONG. ``chart_text="anls"`` compares texts
+    by edit distance where both have at most 256 characters (case folded, NFKD), else for equality only.
     """
 
     format: FormatMode = "think_answer"
