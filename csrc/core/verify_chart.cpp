@@ -102,8 +102,9 @@ bool split(Text body, std::size_t most, std::vector<Text>& items) {
 }  // namespace
 
 Verdict score_chart(std::string_view answer, const ChartGold& gold, const Settings& settings) {
-  thread_local std::u32string text;
-  decode_utf8(answer, text);
+  thread_local std::u32string decoded;
+  decode_utf8(answer, decoded);
+  const Text text = unboxed(decoded);
   if (!gold.is_list) return score_item(text, gold.items[0], settings);
   const std::u32string narrowed = narrow(text);
   std::vector<Text> items;

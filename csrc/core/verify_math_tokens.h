@@ -52,7 +52,7 @@ struct MathToken {
   bool is_whole() const;  // digits only
 };
 
-// `text` without what may surround an answer: quotes, dollar signs, \( \), \[ \], a full stop.
+// `text` without what may surround an answer: quotes, dollar signs, \( \), \[ \], a full stop, then one \boxed{ }.
 std::u32string math_body(std::u32string_view text);
 
 // Throws Unreadable (too_many_items). The tokens view `body`.

@@ -101,6 +101,24 @@ std::u32string narrow(std::u32string_view text) {
   return out;
 }
 
+std::u32string_view unboxed(std::u32string_view text) {
+  constexpr Text kOpen = U"\\boxed{", kBefore = U"\"'`*$ \t\n\r\f\v", kAfter = U"\"'`*$. \t\n\r\f\v";
+  const std::size_t begin = text.find_first_not_of(kBefore);
+  if (begin == Text::npos || !text.substr(begin).starts_with(kOpen)) return text;
+  const Text body = text.substr(0, text.find_last_not_of(kAfter) + 1).substr(begin + kOpen.size());
+  std::size_t depth = 1;
+  for (std::size_t i = 0; i < body.size(); ++i) {
+    if (body[i] == U'\\') {
+      ++i;
+    } else if (body[i] == U'{') {
+      ++depth;
+    } else if (body[i] == U'}' && --depth == 0) {
+      return i + 1 == body.size() ? body.substr(0, i) : text;
+    }
+  }
+  return text;
+}
+
 Decimal read_decimal(std::u32string_view text, bool separators) {
   Decimal out;
   const auto copy = [&](std::size_t begin, std::size_t end) {

@@ -23,6 +23,10 @@ struct Decimal {
 // Full-width forms to ASCII, U+2212 to "-", wide spaces to " ".
 std::u32string narrow(std::u32string_view text);
 
+// The body of the one \boxed{..} that the whole text is, but for white space, quotes, asterisks, backticks and dollar
+// signs around it and full stops after it; any other text as it is.
+std::u32string_view unboxed(std::u32string_view text);
+
 // The decimal at the start of `text`: digits (with `separators` also 1,234,567), fraction, exponent.
 Decimal read_decimal(std::u32string_view text, bool separators);
 

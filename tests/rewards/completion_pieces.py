@@ -39,4 +39,5 @@ SHAPES = [
     "<answer>{}",
     "<think>a<answer>{}</answer></think>",
     "<think>a</think><answer><think>{}</answer>",
+    "<think>x</think><answer>$\\boxed{{{}}}$</answer>",
 ]

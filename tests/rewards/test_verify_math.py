@@ -45,6 +45,13 @@ from mixed_r1_kernels import Reason
         ("(-\\infty,1)\\cup(2,3]", "(2,3] \\cup (-\\infty,1)"),
         ("\\{1, 2\\}", "2, 1"),
         ("1{,}000", "\\(1000\\)"),
+        ("-3", "\\boxed{-3}"),
+        ("-3", "$\\boxed{-3}$."),
+        ("-3", "\\[ \\boxed{ -3 } \\]"),
+        ("-3", "\\boxed{$-3$}"),
+        ("-\\frac{1}{2}", "\\boxed{-\\frac{1}{2}}"),
+        ("\\boxed{7}", "7"),
+        ("\\{1, 2\\}", "\\boxed{\\{2, 1\\}}"),
     ],
 )
 def test_equal(judge: Any, gold: str, answer: str) -> None:
@@ -59,6 +66,11 @@ def test_equal(judge: Any, gold: str, answer: str) -> None:
         ("12345678901234567890123", "12345678901234567890124", Reason.NO_MATCH),
         ("7", "seven", Reason.NO_NUMBER),
         ("7", "7 or 8", Reason.NO_NUMBER),
+        ("7", "\\boxed{8}", Reason.NO_MATCH),
+        ("7", "\\boxed{7} \\boxed{7}", Reason.NO_NUMBER),
+        ("7", "\\boxed{7", Reason.NO_NUMBER),
+        ("7", "\\boxed{}", Reason.NO_NUMBER),
+        ("7", "\\boxed{\\boxed{7}}", Reason.NO_NUMBER),  # one box
         ("7", "7/0", Reason.NO_NUMBER),
         ("7", "__import__('os')", Reason.NO_NUMBER),
         ("3\\pi", "9.42477796", Reason.NO_MATCH),  # an approximation is not equal

@@ -3,8 +3,8 @@
 A gold that is a number takes a number within 5 percent of it; a gold 0 or a year-like gold (an integer
 1000..2999 without a unit or a separator) takes exactly that number. A percent sign on one side only leaves
 two readings of the bare number, the figure and the fraction: the better counts. Any other gold takes equal
-text (see ``plain``), or ANLS. A list of golds takes a list of as many items, compared in order; the worst
-item decides.
+text (see ``plain``), or ANLS (see ``similarity``). A list of golds takes a list of as many items, compared in
+order; the worst item decides. One ``\\boxed{..}`` may hold the whole answer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mixed_r1_kernels.reason import Reason
-from mixed_r1_kernels.verify.reference_number import Number, narrow, read_number
+from mixed_r1_kernels.verify.reference_number import Number, narrow, read_number, unboxed
 from mixed_r1_kernels.verify.reference_text import plain, similarity
 from mixed_r1_kernels.verify.settings import BadGold, GoldSpec, VerifySettings
 
@@ -55,6 +55,7 @@ def _compile_item(answer: object, settings: VerifySettings) -> Item:
 
 
 def score_chart(answer: str, gold: ChartGold, settings: VerifySettings) -> tuple[float, Reason]:
+    answer = unboxed(answer)
     if not gold.is_list:
         return _score_item(answer, gold.items[0], settings)
     parts = _split(answer, settings.max_items)

@@ -7,7 +7,8 @@
     power   := atom [^ exponent] [% | \\% | ^\\circ]*
     atom    := decimal | \\pi | \\frac{..}{..} | \\sqrt[n]{..} | sqrt(..) | ( sum ) | { sum }
 
-Tuples and intervals compare in order with their brackets, sets and unions without order.
+Tuples and intervals compare in order with their brackets, sets and unions without order. One ``\\boxed{..}``
+may hold the whole answer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TypeAlias
 
 from mixed_r1_kernels.reason import Reason
 from mixed_r1_kernels.verify.reference_algebra import PI, Arithmetic, NotNative, Real, rational
-from mixed_r1_kernels.verify.reference_number import narrow, unsigned_decimal
+from mixed_r1_kernels.verify.reference_number import narrow, unboxed, unsigned_decimal
 from mixed_r1_kernels.verify.settings import BadGold, GoldSpec, VerifySettings
 
 __all__ = ["compile_math", "score_math"]
@@ -82,6 +83,7 @@ def read_math(text: str) -> Value:
     body = body.strip(WRAPPERS)
     if body.endswith(".") and not body.endswith(".."):
         body = body[:-1].rstrip(WRAPPERS)
+    body = unboxed(body).strip(WRAPPERS)
     return _Parser(_tokens(body.replace("{,}", ","))).answer()
 
 

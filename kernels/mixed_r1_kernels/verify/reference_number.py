@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from mixed_r1_kernels.reason import Reason
 
-__all__ = ["NON_FINITE", "Number", "narrow", "read_number", "unsigned_decimal"]
+__all__ = ["NON_FINITE", "Number", "narrow", "read_number", "unboxed", "unsigned_decimal"]
 
 MINUS = "\u2212"
 WRAPPERS = "\"'`* \t\n\r\f\v"
+BOXED = "\\boxed{"
 LETTER_SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 WORD_SCALES = {"mn": 1e6, "bn": 1e9, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 NON_FINITE = ("nan", "inf", "infinity")
@@ -44,6 +45,22 @@ def narrow(text: str) -> str:
         else c
         for c in text
     )
+
+
+def unboxed(text: str) -> str:
+    """The body of the one ``\\boxed{..}`` that the whole of ``text`` is, but for white space, quotes,
+    asterisks, backticks and dollar signs around it and full stops after it; any other text as it is.
+
+    A backslash takes the next character with it: ``\\}`` closes nothing.
+    """
+    body = text.lstrip(WRAPPERS + "$").rstrip(WRAPPERS + "$.")
+    if not body.startswith(BOXED):
+        return text
+    depth, i = 1, len(BOXED)
+    while depth and i < len(body):
+        depth += (body[i] == "{") - (body[i] == "}")
+        i += 2 if body[i] == "\\" else 1
+    return body[len(BOXED) : -1] if depth == 0 and i == len(body) else text
 
 
 def read_number(text: str) -> Number | Reason:
