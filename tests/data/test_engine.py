@@ -12,7 +12,6 @@ import psutil
 import pytest
 import yaml
 
-from mixed_r1.config import ConfigError
 from mixed_r1.data import check_samples, load_samples
 from mixed_r1.data.engine import build
 from mixed_r1.data.engine import workdir as workdir_module
@@ -339,39 +338,6 @@ def test_user_sources_and_filters(tmp_path, monkeypatch):
     assert not (result.out / ".work").exists()
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"sources": []}, "sources"),
-        ({"colour": 1}, "key must be a known setting, got 'colour'"),
-        ({"sources": [{"name": "a", "kind": "jsonl", "optoins": {}}]}, "sources.0.optoins"),
-        ({"filters": [{"name": "boxes", "max_share": 0.5, "depth": 1}]}, "got 'depth'"),
-        ({"filters": [{"name": "taste"}]}, "filter name must be one of answer_length"),
-        ({"split": {"shares": {"a": 0.7, "b": 0.6}}}, "shares must add up to at most 1"),
-        ({"sources": [{"name": "a", "kind": "jsonl"}, {"name": "a", "kind": "jsonl"}]}, "different names"),
-    ],
-)
-def test_wrong_recipes(change, message):
-    with pytest.raises(ConfigError, match=message):
-        Recipe.from_mapping({"name": "x", "sources": [{"name": "a", "kind": "jsonl"}], **change})
-
-
-def test_wrong_sources(tmp_path):
-    def attempt(**spec):
-        build(Recipe.from_mapping({"name": "x", "sources": [{"name": "a", **spec}]}), tmp_path / "out")
-
-    with pytest.raises(ConfigError, match="kind must be one of jsonl, parquet"):
-        attempt(kind="xml")
-    with pytest.raises(ConfigError, match="kind must name an importable source"):
-        attempt(kind="no_such_module:Source")
-    with pytest.raises(ConfigError, match="kind must name a Source, got 'json:loads'"):
-        attempt(kind="json:loads")
-    with pytest.raises(ConfigError, match="did you mean path"):
-        attempt(kind="jsonl", options={"paht": "x"})
-    with pytest.raises(FileNotFoundError, match="path must be a .jsonl file"):
-        attempt(kind="jsonl", options={"path": "absent.jsonl"})
-
-
 def test_a_relative_base_is_that_of_the_current_folder(local_sources, built, tmp_path, monkeypatch):
     monkeypatch.chdir(local_sources.parent)
     settings = yaml.safe_load((local_sources / "recipe.yaml").read_text())
@@ -406,8 +372,3 @@ def test_no_row_left_is_an_error(local_sources, tmp_path):
     spec["base"] = str(local_sources)
     with pytest.raises(BuildError, match="recipe local must keep at least one row"):
         build(Recipe.from_mapping(spec), tmp_path / "out")
-
-
-def test_recipe_round_trip(recipe, tmp_path):
-    recipe.save(tmp_path / "saved.yaml")
-    assert Recipe.load(tmp_path / "saved.yaml") == recipe
