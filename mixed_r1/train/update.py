@@ -80,15 +80,15 @@ class PolicyUpdate:
                 self.engine.backward(0.0 * self._logprobs(pack)[0].sum())
             norms.append(self.engine.step())
         loss, tokens, *sums = np.sum(self.ranks.gather(sums.tolist()), axis=0)
-        names = ("clip_fraction", "kl", "old_kl", "importance", "entropy")
-        means = {
-            name: total / tokens if tokens else math.nan for name, total in zip(names, sums, strict=True)
-        }
+        means = dict(zip(("clip_fraction", "kl", "old_kl", "importance", "entropy"), sums, strict=True))
+        # Where all groups are flat no token is trained on: nothing is clipped or moved, the rest is unknown.
+        unknown = {} if tokens else {"importance": math.nan, "entropy": math.nan}
         return {
             "loss": loss / config.updates_per_rollout,
             "grad_norm": norms[-1],
             "skipped_updates": sum(not np.isfinite(norm) for norm in norms),
-            **means,  # over the tokens trained on; NaN where all groups were flat
+            **{name: total / max(1, tokens) for name, total in means.items()},
+            **unknown,
             "packs": len(packs) + len(fillers),
         }
 
