@@ -88,7 +88,8 @@ template <class T, class Wide>
 void put(const BoxView<T>& view, std::int64_t row, bool want_angle, BoxBlock<Wide>& block, int at) {
   Box<T> box = load(view, row);
   if (!box.finite()) box = {};
-  const Wide width = Wide(box.x2) - Wide(box.x1), height = Wide(box.y2) - Wide(box.y1);
+  // + 0: -0.0 - 0.0 is -0.0, and atan2(0, -0) is pi.
+  const Wide width = Wide(box.x2) - Wide(box.x1) + 0, height = Wide(box.y2) - Wide(box.y1) + 0;
   block.x1[at] = box.x1;
   block.y1[at] = box.y1;
   block.x2[at] = box.x2;

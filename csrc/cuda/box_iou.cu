@@ -37,7 +37,9 @@ __device__ Box<T> load(const T* boxes, std::int64_t index) {
   const T quarter = T(0.25);
   Box<T> box = {
       lower(a, c) * quarter, lower(b, d) * quarter, upper(a, c) * quarter, upper(b, d) * quarter, T(0), finite};
-  if (kind == BoxKind::ciou && finite) box.angle = std::atan2(box.x2 - box.x1, box.y2 - box.y1);
+  if (kind == BoxKind::ciou && finite) {
+    box.angle = std::atan2(box.x2 - box.x1 + 0, box.y2 - box.y1 + 0);  // atan2(0, -0.0) would be pi
+  }
   return box;
 }
 

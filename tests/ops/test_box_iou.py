@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import subprocess
@@ -174,6 +175,17 @@ def test_a_bad_number_at_any_corner_scores_zero(dtype, bad, kind, impl):
     for a, b in ((boxes, other), (other, boxes)):
         assert not box_iou(a, b, kind=kind, impl=impl).any()
         assert not paired_box_iou(a, b, kind=kind, impl=impl).any()
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_sign_of_zero_changes_nothing(dtype, kind, impl):
+    signed = np.array(list(itertools.product([0.0, -0.0], repeat=4)), dtype)
+    others = np.array([[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 2, 1]], dtype)
+    plain = box_iou(np.zeros_like(signed), others, kind=kind, impl=impl)
+    np.testing.assert_array_equal(box_iou(signed, others, kind=kind, impl=impl), plain)
+    np.testing.assert_array_equal(box_iou(others, signed, kind=kind, impl=impl), plain.T)
 
 
 @pytest.mark.parametrize("kind", KINDS)

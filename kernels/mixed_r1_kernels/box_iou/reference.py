@@ -49,7 +49,8 @@ def _area(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _angle(boxes: np.ndarray) -> np.ndarray:
-    return np.arctan2(boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1])
+    # + 0: -0.0 - 0.0 is -0.0, and arctan2(0, -0.0) is pi.
+    return np.arctan2(boxes[..., 2] - boxes[..., 0] + 0, boxes[..., 3] - boxes[..., 1] + 0)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
