@@ -25,7 +25,7 @@ def count_lines(path):
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(KILLS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(KILLS, marks=pytest.mark.slow)])
 def test_killed_at_random_and_resumed_a_run_is_bit_identical(start, tmp_path, kills):
     """kill -9 while starting, in steps, between them, in saves and evaluations. MIXED_R1_KILLS: how often."""
     runs = Runs(
