@@ -19,8 +19,8 @@ from rich.console import Console
 
 from benchmarks.harness import hardware
 from mixed_r1.cli.console import plain_table
+from mixed_r1.demo import DemoSettings, demo_config, prepare_demo
 from mixed_r1.train import TrainConfig, train
-from mixed_r1.train.demo import DemoSettings, demo_config, prepare_demo
 
 RESULTS = Path(__file__).parent / "results"
 METHODS: tuple[str, ...] = get_args(TrainConfig.model_fields["advantage"].annotation)

@@ -32,10 +32,10 @@ from benchmarks.harness import ROOT, Case, Measurement, print_table, write_recor
 from benchmarks.trl_peer import conversations, grpo_trainer, quiet
 from mixed_r1.data import save_samples
 from mixed_r1.models import load_adapter, tiny_adapter
+from mixed_r1.models.packing import PackItem, pack_groups
+from mixed_r1.models.policy import completion_logprobs
 from mixed_r1.schema import Sample
 from mixed_r1.train import TrainConfig, Trainer
-from mixed_r1.train.packing import PackItem, pack_groups
-from mixed_r1.train.policy import completion_logprobs
 
 NUM_PROMPTS, GROUP, NUM_TOKENS = 2, 8, 32
 PATCH, IMAGE_SIDE, NUM_DIGITS = 14, 448, 20  # 256 image tokens, the digits, and 4 of the chat template

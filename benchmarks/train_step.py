@@ -35,13 +35,12 @@ from benchmarks.harness import Case, Contender
 from benchmarks.trl_peer import conversations, grpo_trainer, quiet
 from mixed_r1.data import save_samples
 from mixed_r1.models import Prompt, VisionLanguageAdapter, tiny_adapter
+from mixed_r1.models.packing import PackItem, pack_groups
+from mixed_r1.models.policy import completion_logprobs
+from mixed_r1.rollout import SamplingParams, sample_completions
 from mixed_r1.schema import Sample
 from mixed_r1.train import TrainConfig, Trainer
 from mixed_r1.train.loss import policy_loss, token_weights
-from mixed_r1.train.packing import PackItem, pack_groups
-from mixed_r1.train.policy import completion_logprobs
-from mixed_r1.train.rollout import SamplingParams
-from mixed_r1.train.sampler import sample_completions
 
 TOLERANCE = 1e-4
 NUM_PROMPTS = 2

@@ -101,8 +101,8 @@ def demo(
     network.
     """
     from mixed_r1.cli.console import Console, show_summary
+    from mixed_r1.demo import DemoSettings, run_demo
     from mixed_r1.report import build_report
-    from mixed_r1.train.demo import DemoSettings, run_demo
 
     given = {"rows": rows, "warmup_steps": warmup_steps, "steps": steps}
     settings = DemoSettings(family=family, seed=seed, **{key: v for key, v in given.items() if v is not None})
@@ -138,7 +138,7 @@ def train(
 
     settings = TrainConfig.load(config, overrides or ())
     if dry_run:
-        from mixed_r1.train.plan import first_step, plan
+        from mixed_r1.plan import first_step, plan
 
         for line in [*plan(settings, ranks=ranks).lines(), *first_step(settings, ranks=ranks).lines()]:
             typer.echo(line)

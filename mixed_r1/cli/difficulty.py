@@ -63,7 +63,7 @@ class _LocalModel:
         import torch
 
         from mixed_r1.models import load_adapter
-        from mixed_r1.train.rollout import SamplingParams
+        from mixed_r1.rollout import SamplingParams
 
         auto = "cuda" if torch.cuda.is_available() else "cpu"
         path = base / model.path
@@ -82,8 +82,8 @@ class _LocalModel:
 
     def sample(self, samples: Sequence[Sample], k: int) -> list[list[str]]:
         """k answers per row; empty ones for a row that the model cannot be shown."""
+        from mixed_r1.rollout import sample_completions
         from mixed_r1.train.evaluation import as_scored
-        from mixed_r1.train.sampler import sample_completions
 
         prompts = {}
         for sample in samples:

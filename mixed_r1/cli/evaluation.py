@@ -12,6 +12,7 @@ from rich.progress import Progress
 from mixed_r1.cli.console import mean_and_error, plain_table
 from mixed_r1.data import load_samples
 from mixed_r1.models import load_adapter
+from mixed_r1.rollout import SamplingParams
 from mixed_r1.schema import task_order
 from mixed_r1.train import TrainConfig, evaluate, make_reward
 
@@ -40,7 +41,7 @@ def run_evaluation(
     records: list[dict[str, Any]] = []
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("answering", total=2 * len(rows))
-        for params in (settings.sampling(), settings.greedy()):
+        for params in (SamplingParams.of(settings), SamplingParams.of(settings, greedy=True)):
             result = evaluate(
                 adapter,
                 rows,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mixed_r1.train.ranks import Ranks
+from mixed_r1.ranks import Ranks
 
 __all__ = ["CheckpointError", "find_checkpoint", "put_in_place", "save_checkpoint", "verify_checkpoint"]
 

@@ -11,14 +11,13 @@ from torch import Tensor
 from mixed_r1.data.mixture import MixtureSampler
 from mixed_r1.images import ImageError
 from mixed_r1.models.base import ModelAdapter, Prompt
+from mixed_r1.ranks import Ranks
+from mixed_r1.rollout import Group, RolloutEngine, RolloutError, SamplingParams
 from mixed_r1.schema import Sample
-from mixed_r1.train.config import TrainConfig
 from mixed_r1.train.evaluation import as_scored
-from mixed_r1.train.ranks import Ranks
-from mixed_r1.train.rollout import Group, RolloutEngine, RolloutError
-from mixed_r1.train.sampler import SamplerRollouts
+from mixed_r1.train_config import TrainConfig
 
-__all__ = ["Collector", "open_mixture", "open_rollouts"]
+__all__ = ["Collector", "open_mixture"]
 
 
 def open_mixture(config: TrainConfig, samples: Sequence[Sample]) -> MixtureSampler:
@@ -31,19 +30,6 @@ def open_mixture(config: TrainConfig, samples: Sequence[Sample]) -> MixtureSampl
         spread=config.curriculum_spread,
         draws=config.steps * config.prompts_per_step,
     )
-
-
-def open_rollouts(config: TrainConfig, adapter: ModelAdapter, ranks: Ranks) -> RolloutEngine:
-    """The engine that ``config.rollout`` names."""
-    if config.rollout == "server":
-        from mixed_r1.train.server import ServerRollouts
-
-        return ServerRollouts(adapter, config, ranks)
-    if config.rollout == "vllm":
-        from mixed_r1.train.vllm_engine import VLLMRollouts
-
-        return VLLMRollouts(adapter, config, ranks)
-    return SamplerRollouts(adapter, max_rows=config.max_rollout_rows)
 
 
 class Collector:
@@ -78,7 +64,7 @@ class Collector:
                 samples,
                 prompts,
                 num_completions=config.completions_per_prompt,
-                params=config.sampling(),
+                params=SamplingParams.of(config),
                 seed=config.seed,
                 step=step,
                 image_features=features,

@@ -10,11 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from mixed_r1.models.base import ModelAdapter, Prompt
+from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward, RewardBatch
+from mixed_r1.rollout import RolloutEngine, SamplerRollouts, SamplingParams
 from mixed_r1.schema import Sample
-from mixed_r1.train.ranks import Ranks
-from mixed_r1.train.rollout import RolloutEngine, SamplingParams
-from mixed_r1.train.sampler import SamplerRollouts
 
 __all__ = ["Difference", "Evaluation", "as_scored", "evaluate"]
 

@@ -24,15 +24,16 @@ KL) is then weighted by min(exp(old_logprob - sampling_logprob), cap): truncated
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mixed_r1.train_config import LossName
+
 __all__ = [
     "LOSSES",
-    "LossName",
     "TokenStats",
     "importance_weights",
     "overlong_penalty",
@@ -40,7 +41,6 @@ __all__ = [
     "token_weights",
 ]
 
-LossName = Literal["grpo", "dapo", "dr_grpo", "gspo", "cispo"]
 LOSSES: tuple[LossName, ...] = get_args(LossName)
 
 

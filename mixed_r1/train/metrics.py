@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixed_r1.rewards import RewardBatch
+from mixed_r1.rollout import Group
 from mixed_r1.schema import Sample
 from mixed_r1.train.checkpoint import put_in_place
-from mixed_r1.train.rollout import Group
 from mixed_r1_kernels.reason import Reason
 
 __all__ = ["JsonLines", "completion_rows", "reward_metrics", "rollout_metrics", "write_completions"]

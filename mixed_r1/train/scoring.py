@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward, RewardBatch
+from mixed_r1.rollout import Completion, Group
 from mixed_r1.schema import TASKS, Sample
-from mixed_r1.train.config import TrainConfig
 from mixed_r1.train.loss import overlong_penalty
-from mixed_r1.train.ranks import Ranks
-from mixed_r1.train.rollout import Completion, Group
+from mixed_r1.train_config import TrainConfig
 from mixed_r1_kernels import TaskEma, group_advantages
 
 __all__ = ["GlobalBatch", "Scored", "Scorer"]

@@ -23,7 +23,7 @@ from rich.progress import (
 
 from mixed_r1.config import ConfigError
 from mixed_r1.train.checkpoint import find_checkpoint, put_in_place
-from mixed_r1.train.config import TrainConfig
+from mixed_r1.train_config import TrainConfig
 
 __all__ = ["Clock", "on_sigterm", "open_run", "progress_display"]
 

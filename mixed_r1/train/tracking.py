@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from mixed_r1.train.config import TrainConfig
+from mixed_r1.train_config import TrainConfig
 
 __all__ = ["Tracker", "open_trackers"]
 

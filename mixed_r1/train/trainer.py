@@ -25,13 +25,14 @@ from safetensors.torch import load_file, save_file
 
 from mixed_r1.config import ConfigError
 from mixed_r1.data import load_samples
+from mixed_r1.engines import open_engine
 from mixed_r1.models import ModelAdapter, load_adapter
+from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward
+from mixed_r1.rollout import Group, RolloutError, SamplingParams, open_rollouts
 from mixed_r1.schema import Sample
 from mixed_r1.train.checkpoint import put_in_place, save_checkpoint
-from mixed_r1.train.collect import Collector, open_mixture, open_rollouts
-from mixed_r1.train.config import TrainConfig
-from mixed_r1.train.engine import open_engine
+from mixed_r1.train.collect import Collector, open_mixture
 from mixed_r1.train.evaluation import Evaluation, evaluate
 from mixed_r1.train.metrics import (
     JsonLines,
@@ -40,12 +41,11 @@ from mixed_r1.train.metrics import (
     rollout_metrics,
     write_completions,
 )
-from mixed_r1.train.ranks import Ranks
-from mixed_r1.train.rollout import Group, RolloutError
 from mixed_r1.train.scoring import Scored, Scorer
 from mixed_r1.train.session import Clock, on_sigterm, open_run, progress_display
 from mixed_r1.train.tracking import open_trackers
 from mixed_r1.train.update import PolicyUpdate
+from mixed_r1.train_config import TrainConfig
 from mixed_r1_kernels import EmbeddingTable
 
 __all__ = ["Trainer", "make_reward", "train"]
@@ -268,13 +268,13 @@ class Trainer:
         self._push(self.step)
         results: dict[str, Evaluation] = {}
         bar = progress.add_task(f"evaluate {label}", total=2 * len(self.validation), note="")
-        for params in (self.config.greedy(), self.config.sampling()):
+        for greedy in (True, False):
             with self.engine.gathered():
                 result = evaluate(
                     self.adapter,
                     self.validation,
                     self.reward,
-                    params=params,
+                    params=SamplingParams.of(self.config, greedy=greedy),
                     completions_per_sample=self.config.eval_completions,
                     seed=self.config.seed,
                     engine=self.rollouts,
@@ -308,7 +308,7 @@ class Trainer:
         model = self.adapter.model
         model.train()
         if self.config.lora_rank:
-            from mixed_r1.train.lora import add_lora
+            from mixed_r1.engines.lora import add_lora
 
             add_lora(self.adapter, self.config, checkpoint)
         for part in self.config.freeze:
@@ -322,7 +322,7 @@ class Trainer:
         if adapter_only:
             self.adapter.model.save_pretrained(directory)
         elif self.config.lora_rank:
-            from mixed_r1.train.lora import save_merged
+            from mixed_r1.engines.lora import save_merged
 
             save_merged(self.adapter, directory)
         else:

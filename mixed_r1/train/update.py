@@ -15,16 +15,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mixed_r1.engines import Engine
 from mixed_r1.models import ModelAdapter
+from mixed_r1.models.packing import Pack, PackItem, pack_groups
+from mixed_r1.models.policy import completion_logprobs
+from mixed_r1.ranks import Ranks
+from mixed_r1.rollout import Group
 from mixed_r1.schema import Sample
-from mixed_r1.train.config import TrainConfig
-from mixed_r1.train.engine import Engine
 from mixed_r1.train.loss import importance_weights, policy_loss, token_weights
-from mixed_r1.train.packing import Pack, PackItem, pack_groups
-from mixed_r1.train.policy import completion_logprobs
-from mixed_r1.train.ranks import Ranks
-from mixed_r1.train.rollout import Group
 from mixed_r1.train.scoring import Scored
+from mixed_r1.train_config import TrainConfig
 
 __all__ = ["PolicyUpdate"]
 

@@ -17,9 +17,9 @@ from mixed_r1.data.engine import build
 from mixed_r1.data.engine.workdir import BuildError
 from mixed_r1.data.mini import sft_target
 from mixed_r1.data.recipe import Recipe
+from mixed_r1.demo.warmup import Example, in_model_frame, warm_up
 from mixed_r1.models import tiny_adapter
 from mixed_r1.schema import Sample
-from mixed_r1.train.warmup import Example, in_model_frame, warm_up
 
 SIZE = 96  # the model sees images at half this size
 

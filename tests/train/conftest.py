@@ -64,7 +64,7 @@ def start(tmp_path_factory):
     """A directory with the embedded data set (small) and a model that has been warmed up a little."""
     from mixed_r1.data import load_samples
     from mixed_r1.data.mini import build_mini, corpus, sft_target
-    from mixed_r1.train.warmup import Example, warm_up
+    from mixed_r1.demo.warmup import Example, warm_up
 
     root = tmp_path_factory.mktemp("start")
     paths = build_mini(root / "data", size=300)

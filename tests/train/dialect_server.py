@@ -11,9 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import peft
 
 from mixed_r1.models import load_adapter
+from mixed_r1.rollout import SamplingParams, sample_completions
 from mixed_r1.schema import Sample
-from mixed_r1.train.rollout import SamplingParams
-from mixed_r1.train.sampler import sample_completions
 
 
 class DialectServer(ThreadingHTTPServer):

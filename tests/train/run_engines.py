@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from mixed_r1.engines import open_engine
 from mixed_r1.models import tiny_adapter
+from mixed_r1.models.packing import PackItem, pack_groups
+from mixed_r1.ranks import Ranks
 from mixed_r1.schema import Sample
-from mixed_r1.train.config import TrainConfig
-from mixed_r1.train.engine import open_engine
-from mixed_r1.train.packing import PackItem, pack_groups
-from mixed_r1.train.ranks import Ranks
+from mixed_r1.train_config import TrainConfig
 
 CORPUS = ["Which digit is in the picture? Answer with one letter.", "<think>Tall.</think><answer>42</answer>"]
 STEPS, SAVED = 5, 3

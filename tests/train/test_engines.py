@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from mixed_r1.config import ConfigError
-from mixed_r1.train.config import TrainConfig
-from mixed_r1.train.engine import LocalEngine
-from mixed_r1.train.ranks import Ranks
+from mixed_r1.engines import LocalEngine
+from mixed_r1.ranks import Ranks
+from mixed_r1.train_config import TrainConfig
 from tests.train import run_engines as program
 
 FLOAT32 = [f"{stage}:float32:none" for stage in range(4)] + [f"{s}:float32:cpu" for s in (1, 2, 3)]

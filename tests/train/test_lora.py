@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from mixed_r1.data import load_samples
 from mixed_r1.data.mixture import MixtureSampler
 from mixed_r1.models import load_adapter
+from mixed_r1.models.packing import PackItem, pack_groups
+from mixed_r1.models.policy import completion_logprobs
+from mixed_r1.rollout import SamplingParams, sample_completions
 from mixed_r1.train import TrainConfig, train
-from mixed_r1.train.packing import PackItem, pack_groups
-from mixed_r1.train.policy import completion_logprobs
-from mixed_r1.train.sampler import sample_completions
 
 STEPS = 4
 
@@ -65,7 +65,7 @@ def rollout(config, adapter, step):
         prompts,
         [row.id for row in rows],
         num_completions=G,
-        params=config.sampling(),
+        params=SamplingParams.of(config),
         seed=config.seed,
         step=step,
     )

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import BlockMask
 
-from mixed_r1.train.packing import PROMPT, PackItem, pack_groups
-from mixed_r1.train.policy import completion_logprobs
+from mixed_r1.models.packing import PROMPT, PackItem, pack_groups
+from mixed_r1.models.policy import completion_logprobs
 
 
 def make_items(adapter, samples, lengths=(5, 1, 9, 3), seed=0):

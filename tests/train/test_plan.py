@@ -14,10 +14,10 @@ from transformers import AutoConfig
 from typer.testing import CliRunner
 
 from mixed_r1.cli import app
+from mixed_r1.engines import LocalEngine
 from mixed_r1.models import load_adapter, tiny_adapter
+from mixed_r1.plan import GIB, first_step, plan
 from mixed_r1.train import TrainConfig, train
-from mixed_r1.train.engine import LocalEngine
-from mixed_r1.train.plan import GIB, first_step, plan
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
 
@@ -78,7 +78,7 @@ def test_counts_and_state_are_those_of_a_real_run(adapter, lora_rank):
     config = settings(lora_rank=lora_rank)
     planned = plan(config, model_config=model.model.config)
     if lora_rank:
-        from mixed_r1.train.lora import add_lora
+        from mixed_r1.engines.lora import add_lora
 
         add_lora(model, config)
     for part in config.freeze:

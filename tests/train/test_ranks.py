@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from mixed_r1.config import ConfigError
+from mixed_r1.ranks import Ranks
 from mixed_r1.train import TrainConfig, Trainer, train
-from mixed_r1.train.ranks import Ranks
 
 
 def test_one_process_needs_nothing():

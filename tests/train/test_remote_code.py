@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from mixed_r1.models import RemoteCodeError
+from mixed_r1.plan import first_step, plan
 from mixed_r1.train import TrainConfig, train
-from mixed_r1.train.plan import first_step, plan
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mixed_r1.train.packing import PackItem, pack_groups
-from mixed_r1.train.policy import completion_logprobs
-from mixed_r1.train.rollout import SamplingParams
-from mixed_r1.train.sampler import random_stream, sample_completions
+from mixed_r1.models.packing import PackItem, pack_groups
+from mixed_r1.models.policy import completion_logprobs
+from mixed_r1.rollout import SamplingParams, sample_completions
+from mixed_r1.rollout.sampler import random_stream
 
 PARAMS = SamplingParams(max_new_tokens=12)
 

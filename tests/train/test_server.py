@@ -16,17 +16,16 @@ import torch
 from safetensors.torch import load_file
 
 from mixed_r1.config import ConfigError
+from mixed_r1.engines.lora import add_lora
 from mixed_r1.http_client import HttpClient, ServerError
 from mixed_r1.models import load_adapter, tiny_adapter
+from mixed_r1.models.packing import PackItem, pack_groups
+from mixed_r1.models.policy import completion_logprobs
+from mixed_r1.ranks import Ranks
+from mixed_r1.rollout import RolloutError, SamplingParams, sample_completions
+from mixed_r1.rollout.server import ServerRollouts, sampled_completion
+from mixed_r1.rollout.vllm import VLLMRollouts
 from mixed_r1.train import TrainConfig, train
-from mixed_r1.train.lora import add_lora
-from mixed_r1.train.packing import PackItem, pack_groups
-from mixed_r1.train.policy import completion_logprobs
-from mixed_r1.train.ranks import Ranks
-from mixed_r1.train.rollout import RolloutError, SamplingParams
-from mixed_r1.train.sampler import sample_completions
-from mixed_r1.train.server import ServerRollouts, sampled_completion
-from mixed_r1.train.vllm_engine import VLLMRollouts
 from tests.train.dialect_server import FAULTS, DialectServer
 
 GREEDY = SamplingParams(max_new_tokens=10, temperature=0.0)

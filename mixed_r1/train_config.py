@@ -9,11 +9,10 @@ from pydantic import Field, model_validator
 
 from mixed_r1.config import Config
 from mixed_r1.rewards import RewardConfig
-from mixed_r1.train.loss import LossName
-from mixed_r1.train.rollout import SamplingParams
 
-__all__ = ["TrainConfig"]
+__all__ = ["LossName", "TrainConfig"]
 
+LossName = Literal["grpo", "dapo", "dr_grpo", "gspo", "cispo"]
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -132,9 +131,3 @@ class TrainConfig(Config):
         """What ``load_adapter`` needs beside the path."""
         names = ("dtype", "system_prompt", "trust_remote_code", "revision")
         return {name: getattr(self, name) for name in names}
-
-    def sampling(self) -> SamplingParams:
-        return SamplingParams(self.max_new_tokens, self.temperature, self.top_k, self.top_p, self.min_p)
-
-    def greedy(self) -> SamplingParams:
-        return SamplingParams(self.max_new_tokens, temperature=0.0)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mixed_r1.models.base import Prompt
 from mixed_r1.schema import Sample
+from mixed_r1.train_config import TrainConfig
 
 __all__ = ["Completion", "Group", "RolloutEngine", "RolloutError", "SamplingParams", "SaveWeights"]
 
@@ -39,6 +40,13 @@ class SamplingParams:
                 "top_k must be at least 0, top_p in (0, 1] and min_p in [0, 1), "
                 f"got {self.top_k}, {self.top_p}, {self.min_p}"
             )
+
+    @classmethod
+    def of(cls, config: TrainConfig, *, greedy: bool = False) -> SamplingParams:
+        """How a run samples; ``greedy``: how its evaluation decodes beside that."""
+        if greedy:
+            return cls(config.max_new_tokens, temperature=0.0)
+        return cls(config.max_new_tokens, config.temperature, config.top_k, config.top_p, config.min_p)
 
     @property
     def truncates(self) -> bool:

@@ -13,12 +13,12 @@ from rich.console import Console
 
 from mixed_r1.data import load_samples
 from mixed_r1.data.mini import build_mini, corpus, sft_target
+from mixed_r1.demo.warmup import Example, in_model_frame, warm_up
 from mixed_r1.models import tiny_adapter
 from mixed_r1.schema import Sample
-from mixed_r1.train.config import TrainConfig
 from mixed_r1.train.session import progress_display
 from mixed_r1.train.trainer import train
-from mixed_r1.train.warmup import Example, in_model_frame, warm_up
+from mixed_r1.train_config import TrainConfig
 
 __all__ = ["DemoSettings", "demo_config", "prepare_demo", "run_demo"]
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from mixed_r1.models.base import ModelAdapter
+from mixed_r1.models.packing import PackItem, pack_groups
+from mixed_r1.models.policy import completion_logprobs
 from mixed_r1.schema import Sample
-from mixed_r1.train.packing import PackItem, pack_groups
-from mixed_r1.train.policy import completion_logprobs
 
 __all__ = ["Example", "in_model_frame", "warm_up"]
 

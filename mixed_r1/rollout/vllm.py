@@ -14,12 +14,12 @@ from typing import Any
 from torch import Tensor
 
 from mixed_r1.models.base import ModelAdapter, Prompt
+from mixed_r1.ranks import Ranks
+from mixed_r1.rollout.base import Completion, RolloutError, SamplingParams, SaveWeights
+from mixed_r1.rollout.sampler import random_stream
+from mixed_r1.rollout.server import chat_request, sampled_completion, save_version
 from mixed_r1.schema import Sample
-from mixed_r1.train.config import TrainConfig
-from mixed_r1.train.ranks import Ranks
-from mixed_r1.train.rollout import Completion, RolloutError, SamplingParams, SaveWeights
-from mixed_r1.train.sampler import random_stream
-from mixed_r1.train.server import chat_request, sampled_completion, save_version
+from mixed_r1.train_config import TrainConfig
 
 __all__ = ["VLLMRollouts"]
 

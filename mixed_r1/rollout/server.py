@@ -42,11 +42,11 @@ from mixed_r1.http_client import HttpClient, ServerError
 from mixed_r1.images import open_image
 from mixed_r1.models.base import ModelAdapter, Prompt
 from mixed_r1.models.chat import chat_messages
+from mixed_r1.ranks import Ranks
+from mixed_r1.rollout.base import Completion, RolloutError, SamplingParams, SaveWeights
+from mixed_r1.rollout.sampler import random_stream
 from mixed_r1.schema import Sample
-from mixed_r1.train.config import TrainConfig
-from mixed_r1.train.ranks import Ranks
-from mixed_r1.train.rollout import Completion, RolloutError, SamplingParams, SaveWeights
-from mixed_r1.train.sampler import random_stream
+from mixed_r1.train_config import TrainConfig
 
 __all__ = ["ServerRollouts", "chat_request", "sampled_completion", "save_version"]
 
@@ -85,7 +85,7 @@ class ServerRollouts:
         if kind.startswith("transformers"):
             if kind == "transformers_lora":
                 _add_base(directory, self.config.model)
-            _for_transformers_serve(directory, self.config.sampling())
+            _for_transformers_serve(directory, SamplingParams.of(self.config))
             messages = [("/reset", {})]  # or it would keep every version in memory
             model = path
         elif kind == "sglang":

@@ -30,9 +30,9 @@ from mixed_r1.data import load_samples
 from mixed_r1.images import ImageError
 from mixed_r1.models import Prompt, load_adapter
 from mixed_r1.models.load import FAMILIES
+from mixed_r1.models.packing import PackItem, partition
 from mixed_r1.train.collect import open_mixture
-from mixed_r1.train.config import TrainConfig
-from mixed_r1.train.packing import PackItem, partition
+from mixed_r1.train_config import TrainConfig
 
 __all__ = ["FirstStep", "Plan", "first_step", "plan"]
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from mixed_r1.models.base import ModelAdapter, Prompt
+from mixed_r1.rollout.base import Completion, SamplingParams, SaveWeights
 from mixed_r1.schema import Sample
-from mixed_r1.train.rollout import Completion, SamplingParams, SaveWeights
 
 __all__ = ["SamplerRollouts", "random_stream", "sample_completions"]
 

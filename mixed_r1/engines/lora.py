@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mixed_r1.models.adapter import VisionLanguageAdapter
-from mixed_r1.train.config import TrainConfig
+from mixed_r1.train_config import TrainConfig
 
 __all__ = ["ADAPTER", "add_lora", "save_merged"]
 

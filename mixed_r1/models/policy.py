@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mixed_r1.models.base import ModelAdapter
-from mixed_r1.train.packing import Pack
+from mixed_r1.models.packing import Pack
 from mixed_r1_kernels import token_logprobs_and_entropy
 
 __all__ = ["completion_logprobs"]

@@ -1,4 +1,4 @@
-"""DeepSpeed ZeRO 0-3 behind the methods of ``LocalEngine``.
+"""DeepSpeed ZeRO 0-3 behind the methods of ``Engine``.
 
 DeepSpeed averages gradients over ranks, and the loss is a sum over the global batch, so it is multiplied by
 the number of ranks. ``managed_gradient_accumulation`` is off: any number of packs (equal on all ranks) go
@@ -31,12 +31,12 @@ from deepspeed.utils import (
 )
 from torch import Tensor
 
+from mixed_r1.engines.base import MOMENTS, adamw, learning_rate, read_state, trainable, write_state
 from mixed_r1.models.base import ModelAdapter
-from mixed_r1.train.config import TrainConfig
-from mixed_r1.train.engine import MOMENTS, adamw, learning_rate, read_state, trainable, write_state
-from mixed_r1.train.packing import Pack
-from mixed_r1.train.policy import completion_logprobs
-from mixed_r1.train.ranks import Ranks
+from mixed_r1.models.packing import Pack
+from mixed_r1.models.policy import completion_logprobs
+from mixed_r1.ranks import Ranks
+from mixed_r1.train_config import TrainConfig
 
 __all__ = ["DeepSpeedEngine"]
 

@@ -1,0 +1,86 @@
+"""The engine of one process, in plain PyTorch."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mixed_r1.engines.base import MOMENTS, adamw, learning_rate, read_state, trainable, write_state
+from mixed_r1.models.base import ModelAdapter
+from mixed_r1.models.packing import Pack
+from mixed_r1.models.policy import completion_logprobs
+from mixed_r1.train_config import TrainConfig
+
+__all__ = ["LocalEngine"]
+
+
+class LocalEngine:
+    """AdamW over float32 weights, which for a bfloat16 model are copies."""
+
+    def __init__(self, adapter: ModelAdapter, config: TrainConfig) -> None:
+        self.adapter, self.config, self.updates = adapter, config, 0
+        self.parameters = trainable(adapter.model, config)
+        self.masters = {
+            name: p if p.dtype == torch.float32 else p.detach().float().requires_grad_()
+            for name, p in self.parameters.items()
+        }
+        self.optimizer = adamw(self.masters.values(), config)
+
+    @property
+    def lr(self) -> float:
+        return learning_rate(self.updates, self.config)
+
+    def logprobs(self, pack: Pack) -> tuple[Tensor, Tensor]:
+        return completion_logprobs(self.adapter, pack, temperature=self.config.temperature)
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+        for name, master in self.masters.items():
+            parameter = self.parameters[name]
+            if master.grad is None:
+                master.grad = torch.zeros_like(master)
+            if master is not parameter and parameter.grad is not None:
+                master.grad += parameter.grad
+                parameter.grad = None
+
+    def step(self) -> float:
+        norm = float(torch.nn.utils.clip_grad_norm_(self.masters.values(), self.config.max_grad_norm))
+        if math.isfinite(norm):
+            self.optimizer.param_groups[0]["lr"] = self.lr
+            self.optimizer.step()
+            with torch.no_grad():
+                for name, master in self.masters.items():
+                    self.parameters[name].copy_(master)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.updates += 1
+        return norm
+
+    def gathered(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def save(self, directory: Path) -> None:
+        tensors = {"updates": torch.tensor(self.updates)}
+        for name, master in self.masters.items():
+            state = self.optimizer.state.get(master, {})  # none before the first update
+            tensors |= {f"{name}:{kind}": state[kind] for kind in MOMENTS if state}
+            tensors |= {"step": state["step"]} if state else {}
+            if master is not self.parameters[name]:
+                tensors[f"{name}:master"] = master.detach()
+        write_state(directory, tensors)
+
+    def load(self, directory: Path) -> None:
+        for key, value in read_state(directory):
+            name, _, kind = key.partition(":")
+            if key == "updates":
+                self.updates = int(value)
+            elif key == "step":
+                for master in self.masters.values():
+                    self.optimizer.state[master]["step"] = value.to(master.device, copy=True)
+            elif kind == "master":
+                self.masters[name].data.copy_(value)
+            else:
+                self.optimizer.state[self.masters[name]][kind] = value.to(self.masters[name].device)
