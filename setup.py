@@ -40,7 +40,8 @@ CORE_FLAGS = [
 ]
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 # GCC 12 warns of its own AVX-512 header (its bug 105593), never of ours.
-AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-Wno-maybe-uninitialized"]
+GCC_HEADER = ["-Wno-maybe-uninitialized", "-Wno-uninitialized"]
+AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", *GCC_HEADER]
 BF16 = [*AVX512, "-mavx512bf16"]
 AMX = [*BF16, "-mamx-tile", "-mamx-bf16"]
 ISA_FLAGS = {"_avx2": AVX2, "_avx512": AVX512, "_avx512bf16": BF16, "_amx": AMX}

@@ -11,6 +11,8 @@ namespace {
 
 using at::Tensor;
 
+constexpr double kLargestWeight = 1e100;  // _LARGEST_WEIGHT of group_advantages/api.py
+
 template <std::size_t count>
 int index_of(std::string_view name, const std::string_view (&names)[count], const char* argument) {
   for (std::size_t i = 0; i < count; ++i) {
@@ -66,19 +68,19 @@ AdvantageMethod method_of(std::string_view name) {
   return static_cast<AdvantageMethod>(index_of(name, kNames, "method"));
 }
 
-void check_boxes(const Tensor& boxes1, const Tensor& boxes2, bool paired) {
+void check_boxes(const Tensor& boxes1, const Tensor& boxes2, bool paired, const char* name1, const char* name2) {
   for (const Tensor* boxes : {&boxes1, &boxes2}) {
-    const char* const name = boxes == &boxes1 ? "boxes1" : "boxes2";
+    const char* const name = boxes == &boxes1 ? name1 : name2;
     TORCH_CHECK_VALUE(boxes->dim() == 2 && boxes->size(1) == 4, name, " must have shape [N, 4], got ", boxes->sizes());
     TORCH_CHECK_TYPE(boxes->scalar_type() == at::kFloat || boxes->scalar_type() == at::kDouble, name,
                      " must be float32 or float64, got ", boxes->scalar_type());
   }
-  TORCH_CHECK_TYPE(boxes1.scalar_type() == boxes2.scalar_type(), "boxes2 must have boxes1's dtype ",
+  TORCH_CHECK_TYPE(boxes1.scalar_type() == boxes2.scalar_type(), name2, " must have ", name1, "'s dtype ",
                    boxes1.scalar_type(), ", got ", boxes2.scalar_type());
-  TORCH_CHECK_VALUE(boxes1.device() == boxes2.device(), "boxes2 must be on boxes1's device ", boxes1.device(), ", got ",
-                    boxes2.device());
-  TORCH_CHECK_VALUE(!paired || boxes1.size(0) == boxes2.size(0), "boxes2 must have ", boxes1.size(0),
-                    " rows like boxes1, got ", boxes2.size(0));
+  TORCH_CHECK_VALUE(boxes1.device() == boxes2.device(), name2, " must be on ", name1, "'s device ", boxes1.device(),
+                    ", got ", boxes2.device());
+  TORCH_CHECK_VALUE(!paired || boxes1.size(0) == boxes2.size(0), name2, " must have ", boxes1.size(0), " rows like ",
+                    name1, ", got ", boxes2.size(0));
 }
 
 Tensor new_scores(const Tensor& boxes1, const Tensor& boxes2, bool paired) {
@@ -110,6 +112,13 @@ CheckedAdvantages check_advantages(const Tensor& rewards, const Tensor& sizes, c
                     "scales must be given for method task_ema and no other");
   const std::int64_t N = rewards.size(0);
   check_vector("weights", weights, at::kDouble, rewards.device(), rewards.size(1));
+  if (weights.is_cpu()) {  // on a GPU nothing is read back
+    for (std::int64_t k = 0; k < weights.size(0); ++k) {
+      const double weight = weights[k].item<double>();
+      TORCH_CHECK_VALUE(std::abs(weight) <= kLargestWeight, "weights must be numbers of at most ", kLargestWeight,
+                        ", got ", weight);
+    }
+  }
   if (mask) check_vector("mask", *mask, at::kBool, rewards.device(), N);
   if (scales) check_vector("scales", *scales, at::kDouble, rewards.device(), N);
   return {rewards.contiguous(), check_counts("group_sizes", sizes, N, 1), weights.contiguous(), contiguous(mask),

@@ -51,7 +51,7 @@ Tensor box_iou_cpu(const Tensor& boxes1, const Tensor& boxes2, std::string_view 
 // (target_of [P], iou [P], total [S]): the row of target matched to each row of pred or -1, and its IoU or 0.
 std::tuple<Tensor, Tensor, Tensor> match_boxes_cpu(const Tensor& pred, const Tensor& target, const Tensor& pred_counts,
                                                    const Tensor& target_counts) {
-  check_boxes(pred, target, false);
+  check_boxes(pred, target, false, "pred", "target");
   const Tensor pred_sizes = check_counts("pred_counts", pred_counts, pred.size(0), 0);
   const Tensor target_sizes = check_counts("target_counts", target_counts, target.size(0), 0);
   TORCH_CHECK_VALUE(pred_sizes.size(0) == target_sizes.size(0), "target_counts must have ", pred_sizes.size(0),

@@ -18,7 +18,8 @@ namespace mixed_r1 {
 BoxKind kind_of(std::string_view name);
 AdvantageMethod method_of(std::string_view name);
 
-void check_boxes(const at::Tensor& boxes1, const at::Tensor& boxes2, bool paired);
+void check_boxes(const at::Tensor& boxes1, const at::Tensor& boxes2, bool paired, const char* name1 = "boxes1",
+                 const char* name2 = "boxes2");
 
 // [N] (paired) or [N, M], uninitialised.
 at::Tensor new_scores(const at::Tensor& boxes1, const at::Tensor& boxes2, bool paired);

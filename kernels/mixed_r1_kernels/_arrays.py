@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["contiguous", "from_sequence", "is_tensor", "like", "require_dense", "to_numpy"]
+__all__ = ["boxes", "contiguous", "from_sequence", "is_tensor", "like", "require_dense", "to_numpy"]
 
 
 def is_tensor(value: Any) -> bool:
@@ -42,6 +42,21 @@ def to_numpy(name: str, value: Any) -> np.ndarray:
 def from_sequence(name: str, value: Any) -> np.ndarray:
     """``to_numpy`` for arrays and tensors; any other sequence as the ndarray NumPy makes of it."""
     return to_numpy(name, value) if isinstance(value, np.ndarray) or is_tensor(value) else np.asarray(value)
+
+
+def boxes(name: str, value: Any) -> np.ndarray:
+    """``to_numpy`` of real numbers [N, 4].
+
+    Raises:
+        TypeError: as ``to_numpy`` says, or not of real numbers.
+        ValueError: another shape.
+    """
+    array = to_numpy(name, value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(f"{name} must have shape [N, 4], got {list(array.shape)}")
+    return array
 
 
 def require_dense(name: str, tensor: Any) -> None:

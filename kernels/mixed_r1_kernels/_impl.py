@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import operator
 import os
 import sys
 import warnings
@@ -32,9 +33,9 @@ class ImplUnavailable(RuntimeError):  # noqa: N818 (the public name)
 def resolve(impl: str, *, op: str, implemented: Collection[str], device: str = "cpu") -> str:
     """The implementation to run: one of ``implemented``.
 
-    ``impl="auto"`` takes ``MIXED_R1_IMPL`` where that is set, else the first of native, chunked, reference
-    (CPU) or triton, cuda, chunked, reference (CUDA) that ``op`` implements and that can run
-    here. Any other name is checked and returned as it is.
+    ``impl="auto"`` takes ``MIXED_R1_IMPL`` where that is set and ``op`` implements it, else the first of
+    native, chunked, reference (CPU) or triton, cuda, chunked, reference (CUDA) that ``op`` implements and
+    that can run here. Any other name is checked and returned as it is.
 
     Raises:
         ValueError: ``impl`` (or ``MIXED_R1_IMPL``) is not a known name.
@@ -44,7 +45,7 @@ def resolve(impl: str, *, op: str, implemented: Collection[str], device: str = "
     source = "impl"
     if impl == "auto":
         chosen = os.environ.get("MIXED_R1_IMPL", "") or "auto"
-        if chosen == "auto":
+        if chosen == "auto" or (chosen in IMPLS and chosen not in implemented):
             return _automatic(implemented, device)
         impl, source = chosen, "MIXED_R1_IMPL"
     if impl not in IMPLS:
@@ -134,9 +135,10 @@ def thread_count(num_threads: int | None) -> int:
     if num_threads is None:
         setting = os.environ.get("OMP_NUM_THREADS", "")
         num_threads = int(setting) if setting.isdigit() and int(setting) > 0 else len(os.sched_getaffinity(0))
-    if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
+    whole = hasattr(num_threads, "__index__") and not isinstance(num_threads, bool)
+    if not whole or operator.index(num_threads) < 1:
         raise ValueError(f"num_threads must be a positive integer, got {num_threads!r}")
-    return min(num_threads, _MAX_THREADS)
+    return min(operator.index(num_threads), _MAX_THREADS)
 
 
 def device_of(*arrays: Any) -> str:

@@ -96,12 +96,21 @@ class EmbeddingTable:
         return f"EmbeddingTable({len(self)} x {self.dim}, {self.dtype}, {self.device})"
 
     def to(self, device: Any) -> EmbeddingTable:
-        """This table on ``device`` ("cpu" or a torch device); itself where it already is there."""
+        """This table on ``device`` ("cpu" or a torch device); itself where it already is there.
+
+        Raises:
+            ValueError: neither a CPU nor a GPU.
+        """
         if str(device) == self.device:
             return self
         import torch
 
-        target = torch.device(device)
+        try:
+            target = torch.device(device)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"device must be cpu or cuda, got {device!r}") from error
+        if target.type not in ("cpu", "cuda"):
+            raise ValueError(f"device must be cpu or cuda, got {device!r}")
         moved = object.__new__(EmbeddingTable)
         moved.dtype = self.dtype
         if target.type == "cpu":

@@ -130,6 +130,12 @@ def test_to_the_same_device_is_the_same_table() -> None:
     assert table.to("cpu") is table and table.to(torch.device("cpu")) is table
 
 
+@pytest.mark.parametrize("device", ["meta", "somewhere", None])
+def test_to_a_device_without_memory(device) -> None:
+    with pytest.raises(ValueError, match=f"device must be cpu or cuda, got {device!r}"):
+        EmbeddingTable(VALUES).to(device)
+
+
 def write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     save_file(tensors, path)
 

@@ -230,6 +230,7 @@ def test_strided_and_swapped_arrays():
         ({"rewards": np.zeros((2, 0))}, ValueError, r"rewards must have shape \[N\] or \[N, K\]"),
         ({"group_sizes": 3}, ValueError, "group_sizes must be at least 1 and divide the 2 rewards, got 3"),
         ({"group_sizes": 0}, ValueError, "group_sizes must be at least 1"),
+        ({"group_sizes": True}, ValueError, "group_sizes must be at least 1 and divide .* got True"),
         ({"group_sizes": [1, 2]}, ValueError, "group_sizes must add up to the 2 rewards, got 3"),
         ({"group_sizes": [2, 0]}, ValueError, r"group_sizes must be in \[1, 2\], got 0 to 2"),
         ({"group_sizes": [2**63 - 1, 2**63 - 1, 4]}, ValueError, r"group_sizes must be in \[1, 2\]"),

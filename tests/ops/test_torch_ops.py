@@ -270,6 +270,23 @@ def bmas_error(**changes):
             r"weights must have shape \[1\], got \[2\]",
         ),
         (
+            advantages_error(torch.zeros(4, 1).double(), [4], torch.tensor([float("inf")]).double()),
+            ValueError,
+            r"weights must be numbers of at most 1e\+100, got inf",
+        ),
+        (
+            advantages_error(torch.zeros(4, 1).double(), [4], torch.tensor([float("nan")]).double()),
+            ValueError,
+            r"weights must be numbers of at most 1e\+100, got nan",
+        ),
+        (
+            lambda: torch.ops.mixed_r1.match_boxes(
+                torch.zeros(1, 4), torch.zeros(1, 3), torch.tensor([1]), torch.tensor([1])
+            ),
+            ValueError,
+            r"target must have shape \[N, 4\], got \[1, 3\]",
+        ),
+        (
             advantages_error(torch.zeros(4, 1).double(), [4], None, torch.ones(4)),
             TypeError,
             "mask must be Bool, got Float",

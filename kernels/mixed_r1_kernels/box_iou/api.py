@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mixed_r1_kernels._arrays import contiguous, is_tensor, like, require_dense, to_numpy
+from mixed_r1_kernels._arrays import boxes, contiguous, is_tensor, like, require_dense
 from mixed_r1_kernels._impl import ImplUnavailable, device_of, native, resolve
 
 __all__ = ["KINDS", "box_iou", "paired_box_iou"]
@@ -63,9 +63,9 @@ def paired_box_iou(boxes1: Any, boxes2: Any, *, kind: str = "iou", impl: str = "
 def _run(boxes1: Any, boxes2: Any, kind: str, impl: str, paired: bool) -> Any:
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
-    for name, boxes in (("boxes1", boxes1), ("boxes2", boxes2)):
-        if is_tensor(boxes):
-            require_dense(name, boxes)
+    for name, value in (("boxes1", boxes1), ("boxes2", boxes2)):
+        if is_tensor(value):
+            require_dense(name, value)
     if is_tensor(boxes1) != is_tensor(boxes2):
         raise TypeError(
             f"boxes2 must be of boxes1's type {type(boxes1).__name__}, got {type(boxes2).__name__}"
@@ -73,7 +73,7 @@ def _run(boxes1: Any, boxes2: Any, kind: str, impl: str, paired: bool) -> Any:
     name = resolve(impl, op="box_iou", implemented=_IMPLEMENTED, device=device_of(boxes1, boxes2))
     if name in ("triton", "cuda"):
         return _run_on_gpu(boxes1, boxes2, kind, name, paired)
-    arrays = _boxes("boxes1", boxes1), _boxes("boxes2", boxes2)
+    arrays = boxes("boxes1", boxes1), boxes("boxes2", boxes2)
     if paired and len(arrays[0]) != len(arrays[1]):
         raise ValueError(f"boxes2 must have {len(arrays[0])} rows like boxes1, got {len(arrays[1])}")
     half_or_single = all(a.dtype.kind == "f" and a.dtype.itemsize <= 4 for a in arrays)
@@ -92,20 +92,20 @@ def _run(boxes1: Any, boxes2: Any, kind: str, impl: str, paired: bool) -> Any:
 def _run_on_gpu(boxes1: Any, boxes2: Any, kind: str, impl: str, paired: bool) -> Any:
     import torch
 
-    for name, boxes in (("boxes1", boxes1), ("boxes2", boxes2)):
-        if not isinstance(boxes, torch.Tensor):
-            raise TypeError(f"{name} must be a torch tensor for impl {impl}, got {type(boxes).__name__}")
-        if boxes.dtype.is_complex or boxes.dtype == torch.bool:
-            raise TypeError(f"{name} must hold real numbers, got {boxes.dtype}")
-        if boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise ValueError(f"{name} must have shape [N, 4], got {list(boxes.shape)}")
+    for name, value in (("boxes1", boxes1), ("boxes2", boxes2)):
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(f"{name} must be a torch tensor for impl {impl}, got {type(value).__name__}")
+        if value.dtype.is_complex or value.dtype == torch.bool:
+            raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
+        if value.ndim != 2 or value.shape[1] != 4:
+            raise ValueError(f"{name} must have shape [N, 4], got {list(value.shape)}")
     if boxes1.device != boxes2.device:
         raise ValueError(f"boxes2 must be on boxes1's device {boxes1.device}, got {boxes2.device}")
     if paired and len(boxes1) != len(boxes2):
         raise ValueError(f"boxes2 must have {len(boxes1)} rows like boxes1, got {len(boxes2)}")
     single = (torch.float32, torch.float16, torch.bfloat16)
     dtype = torch.float32 if boxes1.dtype in single and boxes2.dtype in single else torch.float64
-    first, second = (boxes.detach().to(dtype).contiguous() for boxes in (boxes1, boxes2))
+    first, second = (value.detach().to(dtype).contiguous() for value in (boxes1, boxes2))
     implementation: Any
     if impl == "triton":
         from mixed_r1_kernels.box_iou import triton_kernel as implementation
@@ -114,15 +114,6 @@ def _run_on_gpu(boxes1: Any, boxes2: Any, kind: str, impl: str, paired: bool) ->
 
         implementation = torch.ops.mixed_r1
     return (implementation.paired_box_iou if paired else implementation.box_iou)(first, second, kind)
-
-
-def _boxes(name: str, value: Any) -> np.ndarray:
-    array = to_numpy(name, value)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise ValueError(f"{name} must have shape [N, 4], got {list(array.shape)}")
-    return array
 
 
 def _load() -> Callable[..., Any]:

@@ -162,7 +162,7 @@ def _rewards(value: Any) -> np.ndarray:
 
 def _sizes(value: int | Sequence[int] | Any, N: int) -> np.ndarray:
     if isinstance(value, (int, np.integer)):
-        if value < 1 or N % value:
+        if isinstance(value, bool) or value < 1 or N % value:
             raise ValueError(f"group_sizes must be at least 1 and divide the {N} rewards, got {value}")
         return np.full(N // int(value), int(value), dtype=np.int64)
     array = from_sequence("group_sizes", value)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixed_r1_kernels._arrays import contiguous, from_sequence, is_tensor, like, to_numpy
+from mixed_r1_kernels._arrays import boxes, contiguous, from_sequence, is_tensor, like
 from mixed_r1_kernels._impl import native, resolve
 
 __all__ = ["BoxMatches", "match_boxes"]
@@ -51,31 +51,22 @@ def match_boxes(
         ValueError: a shape or count that does not fit.
         ImplUnavailable: ``impl`` cannot run here.
     """
-    boxes = _boxes("pred", pred), _boxes("target", target)
+    sets = [contiguous(boxes(*given), np.float64) for given in (("pred", pred), ("target", target))]
     counts = (
-        _counts("pred_counts", pred_counts, len(boxes[0])),
-        _counts("target_counts", target_counts, len(boxes[1])),
+        _counts("pred_counts", pred_counts, len(sets[0])),
+        _counts("target_counts", target_counts, len(sets[1])),
     )
     if counts[0].size != counts[1].size:
         raise ValueError(f"target_counts must have {counts[0].size} entries, got {counts[1].size}")
     if resolve(impl, op="match_boxes", implemented=_IMPLEMENTED) == "native":
-        results = native().match_boxes(*boxes, *counts)
+        results = native().match_boxes(*sets, *counts)
     else:
         from mixed_r1_kernels.match_boxes import reference
 
-        results = reference.match_boxes(*boxes, *counts)
+        results = reference.match_boxes(*sets, *counts)
     if is_tensor(pred):
         results = tuple(like(result, pred) for result in results)
     return BoxMatches(*results)
-
-
-def _boxes(name: str, value: Any) -> np.ndarray:
-    array = to_numpy(name, value)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise ValueError(f"{name} must have shape [N, 4], got {list(array.shape)}")
-    return contiguous(array, np.float64)
 
 
 def _counts(name: str, value: Any, num_boxes: int) -> np.ndarray:
