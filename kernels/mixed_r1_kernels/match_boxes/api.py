@@ -51,7 +51,10 @@ def match_boxes(
         ValueError: a shape or count that does not fit.
         ImplUnavailable: ``impl`` cannot run here.
     """
-    sets = [contiguous(boxes(*given), np.float64) for given in (("pred", pred), ("target", target))]
+    sets = (
+        contiguous(boxes("pred", pred), np.float64),
+        contiguous(boxes("target", target), np.float64),
+    )
     counts = (
         _counts("pred_counts", pred_counts, len(sets[0])),
         _counts("target_counts", target_counts, len(sets[1])),
