@@ -10,15 +10,15 @@ What differs between servers:
 =================  ===============================================  ====================
 transformers       a request's ``model`` is a checkpoint directory  text only
 transformers_lora  the same: adapter, and links to its base model   text only
-sglang             POST /update_weights_from_disk                   text only
+sglang             POST /update_weights_from_disk                   token ids
 vllm               POST /collective_rpc reload_weights (dev mode)   token ids, log-probs
 vllm_lora          POST /v1/load_lora_adapter                       token ids, log-probs
 =================  ===============================================  ====================
 
 Text alone is tokenized again, which gives the canonical tokens of that text, not always the sampled ones, and
 its sampling log-probs are unknown: the importance weight is 1. Directories are handed over by path, so server
-and trainer must see the same file system. Only ``transformers serve`` is run by this project's tests; for the
-others they hold a server of their own to the documented messages.
+and trainer must see the same file system. This project's tests run ``transformers serve`` and vLLM 0.32 (its
+CPU build); for faults they hold a server of their own to vLLM's messages. SGLang was not run.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class ServerRollouts:
             messages = [("/update_weights_from_disk", {"model_path": path})]
         elif kind == "vllm":
             reload = {"method": "reload_weights", "kwargs": {"weights_path": path}}
-            messages = [("/collective_rpc", reload), ("/reset_prefix_cache", {})]
+            # The workers forget image features by themselves, the scheduler counts on them until told.
+            caches = ("/reset_prefix_cache", "/reset_encoder_cache")
+            messages = [("/collective_rpc", reload), *((cache, {}) for cache in caches)]
         else:  # a name of its own each time: caches go by name
             model = f"{directory.name}-{uuid.uuid4().hex[:8]}"
             messages = [("/v1/load_lora_adapter", {"lora_name": model, "lora_path": path})]
@@ -153,8 +155,9 @@ class ServerRollouts:
         if not self.config.server_kind.startswith("transformers"):
             # All that a checkpoint's generation_config.json would otherwise decide.
             body |= {"top_k": params.top_k or -1, "min_p": params.min_p, "repetition_penalty": 1.0}
+            body["return_token_ids"] = True
         if self.config.server_kind.startswith("vllm"):
-            body |= {"logprobs": True, "return_token_ids": True}
+            body["logprobs"] = True
         return body
 
 
@@ -217,7 +220,7 @@ def _read(adapter: ModelAdapter, prompt: Prompt, params: SamplingParams, text: b
         # Another chat template or image size: the policy would be trained on prompts it never saw.
         raise ServerError(f"server must encode prompts as we do, got {counted} tokens for {len(prompt)}")
     choice = answer["choices"][0]
-    ids = choice.get("token_ids")
+    ids = choice.get("token_ids", choice.get("response_token_ids"))  # vLLM's name, SGLang's
     if ids is None:
         message = choice["message"]
         if message.get("reasoning_content") or message.get("reasoning"):

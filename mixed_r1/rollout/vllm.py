@@ -1,9 +1,8 @@
 """Rollouts by vLLM in this process, on the GPU that trains (extra ``vllm``).
 
-UNTESTED HERE: this project's tests run without a GPU and without vLLM. Written to the documented API of vLLM
-0.20 to 0.32: ``LLM.chat``, ``LLM.collective_rpc("reload_weights", ...)``, ``LoRARequest``. vLLM pins versions
-of torch and transformers of its own; where they do not suit, run ``vllm serve`` in its own environment and
-set ``rollout: server``, which also serves several ranks.
+Run with vLLM 0.32's CPU build (tests/train/test_vllm.py), not on a GPU; its API is the same since 0.20. vLLM
+pins versions of torch and transformers of its own; where they do not suit, run ``vllm serve`` in its own
+environment and set ``rollout: server``, which also serves several ranks.
 """
 
 from __future__ import annotations
@@ -38,7 +37,8 @@ class VLLMRollouts:
             raise ImportError("rollout 'vllm' needs vLLM: pip install 'mixed-r1[vllm]'") from None
         self.adapter, self.config, self.vllm = adapter, config, vllm
         self.version, self.lora = -1, None
-        lora: dict[str, Any] = {"enable_lora": True, "max_lora_rank": config.lora_rank}
+        room = max(8, 1 << (config.lora_rank - 1).bit_length()) if config.lora_rank else 0  # vLLM has steps
+        lora: dict[str, Any] = {"enable_lora": True, "max_lora_rank": room}
         self.llm = vllm.LLM(
             model=str(config.model),
             dtype=config.dtype,
@@ -62,6 +62,7 @@ class VLLMRollouts:
         else:
             self.llm.collective_rpc("reload_weights", kwargs={"weights_path": path})
             self.llm.reset_prefix_cache()
+            self.llm.llm_engine.reset_encoder_cache()
         self.version = version
 
     def generate(

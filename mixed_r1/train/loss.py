@@ -36,6 +36,7 @@ __all__ = [
     "LOSSES",
     "TokenStats",
     "importance_weights",
+    "k3",
     "overlong_penalty",
     "policy_loss",
     "token_weights",
@@ -131,18 +132,20 @@ def policy_loss(
     if beta > 0:
         if reference_logprobs is None:
             raise ValueError("reference_logprobs must be given where beta > 0, got None")
-        kl = _k3(reference_logprobs - logprobs)
+        kl = k3(reference_logprobs - logprobs)
         per_token = per_token + beta * kl
     with torch.no_grad():
         stats = TokenStats(
             tokens=torch.tensor(float(rows.numel()), device=logprobs.device),
             clipped=clipped.float().sum(),
             kl=kl.detach().sum(),
-            old_kl=_k3(old_logprobs - logprobs.detach()).sum(),
+            old_kl=k3(old_logprobs - logprobs.detach()).sum(),
             importance=(torch.ones_like(logprobs) if importance is None else importance).sum(),
         )
     return (weight * per_token).sum(), stats
 
 
-def _k3(difference: Tensor) -> Tensor:
+def k3(difference: Tensor) -> Tensor:
+    """exp(d) - d - 1 [N], at least 0, with d = log p - log q at tokens drawn from q: its mean is KL(q || p)
+    (Schulman, http://joschu.net/blog/kl-approx.html)."""
     return difference.exp() - difference - 1

@@ -22,7 +22,7 @@ from mixed_r1.models.policy import completion_logprobs
 from mixed_r1.ranks import Ranks
 from mixed_r1.rollout import Group
 from mixed_r1.schema import Sample
-from mixed_r1.train.loss import importance_weights, policy_loss, token_weights
+from mixed_r1.train.loss import importance_weights, k3, policy_loss, token_weights
 from mixed_r1.train.scoring import Scored
 from mixed_r1.train_config import TrainConfig
 
@@ -70,7 +70,7 @@ class PolicyUpdate:
             if i not in old and c.sampling_logprobs is not None
         }
         advantages_K = torch.from_numpy(advantages).float().to(self.device)
-        sums, norms = np.zeros(7), []
+        sums, norms = np.zeros(8), []
         for _ in range(config.updates_per_rollout):
             for pack in packs:
                 indices = (i for item in pack.items for i in item.indices if i != FILLER)
@@ -80,14 +80,14 @@ class PolicyUpdate:
                 self.engine.backward(0.0 * self._logprobs(pack)[0].sum())
             norms.append(self.engine.step())
         loss, tokens, *sums = np.sum(self.ranks.gather(sums.tolist()), axis=0)
-        means = dict(zip(("clip_fraction", "kl", "old_kl", "importance", "entropy"), sums, strict=True))
+        names = ("clip_fraction", "kl", "old_kl", "importance", "sampling_kl", "entropy")
         # Where all groups are flat no token is trained on: nothing is clipped or moved, the rest is unknown.
-        unknown = {} if tokens else {"importance": math.nan, "entropy": math.nan}
+        unknown = {} if tokens else dict.fromkeys(("importance", "sampling_kl", "entropy"), math.nan)
         return {
             "loss": loss / config.updates_per_rollout,
             "grad_norm": norms[-1],
             "skipped_updates": sum(not np.isfinite(norm) for norm in norms),
-            **{name: total / max(1, tokens) for name, total in means.items()},
+            **{name: total / max(1, tokens) for name, total in zip(names, sums, strict=True)},
             **unknown,
             "packs": len(packs) + len(fillers),
         }
@@ -140,7 +140,8 @@ class PolicyUpdate:
     def _backward(
         self, pack: Pack, old: Logprobs, sampling: Logprobs, advantages_K: Tensor, weights_K: Tensor
     ) -> np.ndarray:
-        """Gradient of one pack; sums over its tokens: loss, tokens, clipped, kl, old_kl, importance, entropy.
+        """Gradient of one pack; sums over its tokens: loss, tokens, clipped, kl, old_kl, importance,
+        sampling_kl, entropy.
 
         ``old`` log-probs that are missing (another program sampled) are filled in: before the first update,
         the policy is the old one.
@@ -174,4 +175,5 @@ class PolicyUpdate:
         )
         self.engine.backward(loss + zero)
         sums = [loss.detach(), stats.tokens, stats.clipped, stats.kl, stats.old_kl, stats.importance]
-        return np.array([float(value) for value in (*sums, entropies[real].sum())])
+        drawn_elsewhere = k3(old_N - sampling_N).sum()  # from the distribution drawn from to the policy
+        return np.array([float(value) for value in (*sums, drawn_elsewhere, entropies[real].sum())])

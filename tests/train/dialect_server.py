@@ -16,13 +16,14 @@ from mixed_r1.schema import Sample
 
 
 class DialectServer(ThreadingHTTPServer):
-    """vLLM's messages with our sampler behind them. ``faults`` are taken by the next requests, one each."""
+    """vLLM's messages, or SGLang's, with our sampler behind them. ``faults`` are taken by the next requests,
+    one each."""
 
     request_queue_size = 128
 
-    def __init__(self, path, dtype="float32"):
+    def __init__(self, path, dtype="float32", sglang=False):
         super().__init__(("127.0.0.1", 0), Answer)
-        self.path, self.dtype, self.lock = path, dtype, threading.Lock()
+        self.path, self.dtype, self.sglang, self.lock = path, dtype, sglang, threading.Lock()
         self.served = {str(path): load_adapter(path, dtype=dtype)}
         self.faults, self.bodies, self.posts = [], [], []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
@@ -46,23 +47,23 @@ class DialectServer(ThreadingHTTPServer):
         drawn = sample_completions(
             adapter, [prompt], ["r"], num_completions=1, params=params, seed=body["seed"]
         )[0][0]
-        return {
-            "choices": [
-                {
-                    "message": {"content": drawn.text},
-                    "finish_reason": "stop" if drawn.stopped else "length",
-                    "token_ids": drawn.tokens.tolist(),
-                    "logprobs": {"content": [{"logprob": p} for p in drawn.sampling_logprobs.tolist()]},
-                }
-            ],
-            "usage": {"prompt_tokens": len(prompt)},
+        choice = {
+            "message": {"content": drawn.text},
+            "finish_reason": "stop" if drawn.stopped else "length",
         }
+        if body.get("return_token_ids"):
+            choice["response_token_ids" if self.sglang else "token_ids"] = drawn.tokens.tolist()
+        if body.get("logprobs"):
+            choice["logprobs"] = {"content": [{"logprob": p} for p in drawn.sampling_logprobs.tolist()]}
+        return {"choices": [choice], "usage": {"prompt_tokens": len(prompt)}}
 
     def control(self, path, body):
         self.posts.append((path, body))
         if path == "/collective_rpc":
             assert body["method"] == "reload_weights"
             self.served = {str(self.path): load_adapter(body["kwargs"]["weights_path"], dtype=self.dtype)}
+        elif path == "/update_weights_from_disk":
+            self.served = {str(self.path): load_adapter(body["model_path"], dtype=self.dtype)}
         elif path == "/v1/load_lora_adapter":
             adapter = load_adapter(self.path, dtype=self.dtype)
             adapter.model = peft.PeftModel.from_pretrained(adapter.model, body["lora_path"])

@@ -162,7 +162,12 @@ def test_training_on_the_rollouts_of_transformers_serve(transformers_serve, star
     changes = {"completions_per_prompt": 8, "steps": 2, **changes}
     train(run_settings(start, tmp_path / "run", server_urls=(transformers_serve,), **changes))
     for record in records(tmp_path / "run"):
-        assert record["importance"] == 1 and record["old_kl"] < 1e-9 and record["grad_norm"] > 0
+        assert (
+            record["importance"] == 1
+            and record["sampling_kl"] == 0
+            and record["old_kl"] < 1e-9
+            and record["grad_norm"] > 0
+        )
         assert 0 < record["length/mean"] <= 16
 
 
@@ -237,6 +242,21 @@ def test_tokens_and_log_probs_of_the_server(dialect, samples, tmp_path):
     assert (body["top_k"], body["repetition_penalty"], body["return_token_ids"]) == (-1, 1.0, True)
     again = generate(engine, adapter, samples)
     assert [c.text for g in again for c in g] == [c.text for c in flat]
+
+
+def test_sglang_takes_weights_and_gives_tokens(weights, samples, tmp_path):
+    server = DialectServer(weights, sglang=True)
+    adapter, engine = dialect_engine(server, tmp_path, server_kind="sglang")
+    prompts = [adapter.encode(sample) for sample in samples]
+    for version in range(2):
+        engine.push(version, lambda directory, *, adapter_only: adapter.save(directory))
+        ours = sample_completions(adapter, prompts, ["a", "b", "c"], num_completions=1, params=GREEDY)
+        theirs = generate(engine, adapter, samples, num_completions=1, params=GREEDY)
+        for (mine,), (other,) in zip(ours, theirs, strict=True):
+            assert other.tokens.tolist() == mine.tokens.tolist() and other.sampling_logprobs is None
+        move(adapter.model.parameters(), 0.05)
+    server.shutdown()
+    server.server_close()
 
 
 def test_passing_faults_change_nothing(dialect, samples, tmp_path):
@@ -321,6 +341,7 @@ def test_training_with_lora_adapters_pushed_and_importance_weights(start, tmp_pa
     train(config)
     for record in records(tmp_path / "run"):
         assert record["importance"] != 1 and abs(record["importance"] - 1) < 0.05
+        assert 0 < record["sampling_kl"] < 0.01
         assert record["grad_norm"] > 0
     loads = [body for path, body in server.posts if path == "/v1/load_lora_adapter"]
     gone = [body["lora_name"] for path, body in server.posts if path == "/v1/unload_lora_adapter"]

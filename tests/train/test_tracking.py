@@ -45,7 +45,7 @@ def test_a_step_logs_all_that_it_should(start, tmp_path):
         assert keys >= {
             *("reward/mean", "reward/std", "zero_variance", "length/mean", "clip_fraction", "entropy"),
             *("kl", "grad_norm", "tokens_per_second", "time/rollout", "time/reward", "time/train"),
-            *("memory_mb", "importance", "length/penalty", "redrawn", "lr", "loss"),
+            *("memory_mb", "importance", "sampling_kl", "length/penalty", "redrawn", "lr", "loss"),
         }
 
 
