@@ -158,6 +158,14 @@ class _Decoder:
         self.cache = DynamicCache(config=adapter.model.config)
 
     def run(self) -> list[Completion]:
+        training = self.adapter.model.training
+        self.adapter.model.eval()  # in training mode, layers under gradient checkpointing drop the cache
+        try:
+            return self._decode()
+        finally:
+            self.adapter.model.train(training)
+
+    def _decode(self) -> list[Completion]:
         hidden_Rd, attended_RL, positions_AR = self._prefill()
         rows = [_Row() for _ in range(hidden_Rd.shape[0])]
         alive = torch.arange(len(rows), device=self.device)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mixed_r1.models import tiny_adapter
 from mixed_r1.models.packing import PackItem, pack_groups
 from mixed_r1.models.policy import completion_logprobs
 from mixed_r1.rollout import SamplingParams, sample_completions
@@ -60,6 +61,19 @@ def test_same_draws_whatever_the_batch(adapter, encoded):
 
 def tokens(groups):
     return [[c.tokens.tolist() for c in group] for group in groups]
+
+
+def test_a_model_that_trains_under_gradient_checkpointing_draws_the_same(samples):
+    """In training mode such layers take no cache; the sampler leaves the mode as it found it."""
+    for family in ("qwen2_5_vl", "internvl"):
+        adapter = tiny_adapter(family, corpus=["Which digit?", "<think>Tall.</think>"], seed=0)
+        keys, prompts = [sample.id for sample in samples], [adapter.encode(sample) for sample in samples]
+        expected = sample_completions(adapter, prompts, keys, num_completions=4, params=PARAMS, seed=1)
+        adapter.model.train()
+        adapter.model.gradient_checkpointing_enable({"use_reentrant": False})
+        drawn = sample_completions(adapter, prompts, keys, num_completions=4, params=PARAMS, seed=1)
+        assert tokens(drawn) == tokens(expected)
+        assert all(module.training for module in adapter.model.modules())
 
 
 def test_random_streams_are_reproducible_and_distinct():

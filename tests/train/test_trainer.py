@@ -142,6 +142,18 @@ def test_frozen_parts_do_not_change_and_give_the_same_rollout(start, tmp_path):
     assert not all(torch.equal(after[k], before[k]) for k in before)
 
 
+@pytest.mark.parametrize("changes", [{"freeze": []}, {"lora_rank": 4, "beta": 0.1}], ids=["all", "lora"])
+def test_gradient_checkpointing_changes_memory_alone(start, tmp_path, changes):
+    for name, on in (("without", False), ("with", True)):
+        train(settings(start, tmp_path / name, steps=2, gradient_checkpointing=on, **changes))
+    without, with_ = (lines(tmp_path / name / "metrics.jsonl") for name in ("without", "with"))
+    for left, right in zip(without, with_, strict=True):
+        for key in left:
+            if not key.startswith(("time", "tokens_per", "memory")):
+                a, b = (np.nan if record[key] is None else record[key] for record in (left, right))
+                assert a == pytest.approx(b, rel=1e-3, abs=1e-5, nan_ok=True), key
+
+
 @pytest.mark.parametrize("loss", ["dapo", "gspo"])
 def test_several_updates_clip(start, tmp_path, loss):
     """With a large step and narrow clipping the second update clips; the KL term pulls to the starting
