@@ -177,15 +177,16 @@ def first_step(config: TrainConfig, *, ranks: int = 1) -> FirstStep:
     mixture = open_mixture(config, samples)
     prompts: list[Prompt] = []
     tasks: Counter[str] = Counter()
-    drawn = 0
-    while len(prompts) < config.prompts_per_step and drawn < len(samples) + config.prompts_per_step:
+    drawn = bad = 0  # all, and those since the last good one
+    while len(prompts) < config.prompts_per_step and bad <= 2 * max(len(samples), config.prompts_per_step):
         sample = samples[mixture.next(1)[0]]
-        drawn += 1
+        drawn, bad = drawn + 1, bad + 1
         try:
             prompt = adapter.encode(sample)
         except (ImageError, ValueError):
             continue
         if len(prompt) <= config.max_prompt_tokens:
+            bad = 0
             prompts.append(prompt)
             tasks[sample.task] += 1
     if len(prompts) < config.prompts_per_step:

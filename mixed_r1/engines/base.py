@@ -25,7 +25,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's state of a parameter
 class Engine(Protocol):
     @property
     def lr(self) -> float:
-        """The learning rate of the next update."""
+        """The learning rate of the last update (before the first: of that)."""
         ...
 
     def logprobs(self, pack: Pack) -> tuple[Tensor, Tensor]:

@@ -64,7 +64,7 @@ class DeepSpeedEngine:
 
     @property
     def lr(self) -> float:
-        return learning_rate(self.updates, self.config)
+        return learning_rate(max(0, self.updates - 1), self.config)
 
     def logprobs(self, pack: Pack) -> tuple[Tensor, Tensor]:
         return self.engine(pack)
@@ -75,6 +75,7 @@ class DeepSpeedEngine:
 
     def step(self) -> float:
         self.norm = 0.0
+        self.updates += 1
         if self.pending:
             self.adamw.param_groups[0]["lr"] = self.lr
             self.engine.step()
@@ -86,7 +87,6 @@ class DeepSpeedEngine:
                 for parameter in self.parameters.values():
                     parameter.grad_accum = None  # type: ignore[attr-defined]
         self.pending = False
-        self.updates += 1
         return self.norm
 
     def _clip(self, *_: Any) -> None:

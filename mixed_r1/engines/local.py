@@ -32,7 +32,7 @@ class LocalEngine:
 
     @property
     def lr(self) -> float:
-        return learning_rate(self.updates, self.config)
+        return learning_rate(max(0, self.updates - 1), self.config)
 
     def logprobs(self, pack: Pack) -> tuple[Tensor, Tensor]:
         return completion_logprobs(self.adapter, pack, temperature=self.config.temperature)
@@ -48,6 +48,7 @@ class LocalEngine:
                 parameter.grad = None
 
     def step(self) -> float:
+        self.updates += 1
         norm = float(torch.nn.utils.clip_grad_norm_(self.masters.values(), self.config.max_grad_norm))
         if math.isfinite(norm):
             self.optimizer.param_groups[0]["lr"] = self.lr
@@ -56,7 +57,6 @@ class LocalEngine:
                 for name, master in self.masters.items():
                     self.parameters[name].copy_(master)
         self.optimizer.zero_grad(set_to_none=True)
-        self.updates += 1
         return norm
 
     def gathered(self) -> AbstractContextManager[None]:

@@ -12,9 +12,9 @@ from mixed_r1.data.mixture import MixtureSampler
 from mixed_r1.images import ImageError
 from mixed_r1.models.base import ModelAdapter, Prompt
 from mixed_r1.ranks import Ranks
-from mixed_r1.rollout import Group, RolloutEngine, RolloutError, SamplingParams
+from mixed_r1.rollout import Group, RolloutEngine, SamplingParams
 from mixed_r1.schema import Sample
-from mixed_r1.train.evaluation import as_scored
+from mixed_r1.train.evaluation import as_scored, on_every_rank
 from mixed_r1.train_config import TrainConfig
 
 __all__ = ["Collector", "open_mixture"]
@@ -58,22 +58,17 @@ class Collector:
         reusable = {"vision", "projector"} <= set(config.freeze)
         wanted = reusable or config.rollout == "hf"
         features = self._image_features(prompts) if wanted else [None] * len(prompts)
-        drawn, problem = [], None
-        try:
-            drawn = self.engine.generate(
-                samples,
-                prompts,
-                num_completions=config.completions_per_prompt,
-                params=SamplingParams.of(config),
-                seed=config.seed,
-                step=step,
-                image_features=features,
-            )
-        except RolloutError as error:
-            problem = str(error)
-        problems = [text for text in self.ranks.gather(problem) if text is not None]
-        if problems:  # on every rank, so that all can save what there is
-            raise RolloutError("; ".join(problems))
+        drawn = on_every_rank(
+            self.ranks,
+            self.engine.generate,
+            samples,
+            prompts,
+            num_completions=config.completions_per_prompt,
+            params=SamplingParams.of(config),
+            seed=config.seed,
+            step=step,
+            image_features=features,
+        )
         groups = [
             Group(sample, prompt, tuple(completions), feature if reusable else None)
             for sample, prompt, completions, feature in zip(samples, prompts, drawn, features, strict=True)
@@ -84,7 +79,7 @@ class Collector:
         """Ranks draw the same rows and deal them out in turn, so what is drawn depends on no one rank."""
         samples: list[Sample] = []
         prompts: list[Prompt] = []
-        skipped = 0
+        skipped = bad = 0  # all, and those since the last good one
         while any(missing := self.ranks.gather(count - len(samples))):
             owners = [r for turn in range(max(missing)) for r, m in enumerate(missing) if m > turn]
             for index, owner in zip(self.mixture.next(len(owners)), owners, strict=True):
@@ -97,13 +92,13 @@ class Collector:
                         limit = self.config.max_prompt_tokens
                         raise ValueError(f"prompt must have at most {limit} tokens, got {len(prompt)}")
                 except (ImageError, ValueError) as error:
-                    skipped += 1
+                    skipped, bad = skipped + 1, bad + 1
                     self.console.print(f"row {sample.id} skipped: {error}", style="yellow", markup=False)
-                    if skipped > max(len(self.samples), self.config.prompts_per_step):
-                        raise ValueError(
-                            f"data must hold rows that can be encoded, got {skipped} bad ones in a row"
-                        ) from None
+                    if bad > 2 * max(len(self.samples), self.config.prompts_per_step):
+                        problem = f"data must hold rows that can be encoded, got {bad} bad ones in a row"
+                        raise ValueError(problem) from None
                     continue
+                bad = 0
                 samples.append(as_scored(sample, prompt))
                 prompts.append(prompt)
         return samples, prompts, skipped

@@ -12,10 +12,10 @@ import numpy as np
 from mixed_r1.models.base import ModelAdapter, Prompt
 from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward, RewardBatch
-from mixed_r1.rollout import RolloutEngine, SamplerRollouts, SamplingParams
+from mixed_r1.rollout import RolloutEngine, RolloutError, SamplerRollouts, SamplingParams
 from mixed_r1.schema import Sample
 
-__all__ = ["Difference", "Evaluation", "as_scored", "evaluate"]
+__all__ = ["Difference", "Evaluation", "as_scored", "evaluate", "on_every_rank"]
 
 Mode = Literal["greedy", "sampled"]
 
@@ -93,17 +93,36 @@ def evaluate(
     engine = engine or SamplerRollouts(adapter, max_rows=max_rows)
     mine = samples if ranks is None else ranks.share(list(samples))
     rows_at_once = max(1, max_rows // count)
-    rows: list[dict[str, Any]] = []
-    for start in range(0, len(mine), rows_at_once):
-        chunk = mine[start : start + rows_at_once]
-        prompts = [adapter.encode(sample) for sample in chunk]
-        drawn = engine.generate(chunk, prompts, num_completions=count, params=params, seed=seed, step=-1)
-        scored = [as_scored(sample, prompt) for sample, prompt in zip(chunk, prompts, strict=True)]
-        batch = reward([c.text for group in drawn for c in group], [s for s in scored for _ in range(count)])
-        rows.extend(_row(s, batch, slice(i * count, (i + 1) * count)) for i, s in enumerate(chunk))
-        if on_progress is not None:
-            on_progress(len(chunk) * (ranks.world_size if ranks else 1))
-    return Evaluation("greedy" if greedy else "sampled", rows if ranks is None else ranks.merge(rows))
+
+    def answered() -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        for start in range(0, len(mine), rows_at_once):
+            chunk = mine[start : start + rows_at_once]
+            prompts = [adapter.encode(sample) for sample in chunk]
+            drawn = engine.generate(chunk, prompts, num_completions=count, params=params, seed=seed, step=-1)
+            scored = [as_scored(sample, prompt) for sample, prompt in zip(chunk, prompts, strict=True)]
+            texts = [c.text for group in drawn for c in group]
+            batch = reward(texts, [s for s in scored for _ in range(count)])
+            rows.extend(_row(s, batch, slice(i * count, (i + 1) * count)) for i, s in enumerate(chunk))
+            if on_progress is not None:
+                on_progress(len(chunk) * (ranks.world_size if ranks else 1))
+        return rows
+
+    rows = answered() if ranks is None else ranks.merge(on_every_rank(ranks, answered))
+    return Evaluation("greedy" if greedy else "sampled", rows)
+
+
+def on_every_rank(ranks: Ranks, draw: Callable[..., list[Any]], *values: Any, **named: Any) -> list[Any]:
+    """``draw(*values, **named)``. A RolloutError of one rank is raised on all, so that they can save what
+    there is."""
+    drawn, problem = [], None
+    try:
+        drawn = draw(*values, **named)
+    except RolloutError as error:
+        problem = str(error)
+    if problems := [text for text in ranks.gather(problem) if text is not None]:
+        raise RolloutError("; ".join(problems))
+    return drawn
 
 
 def _row(sample: Sample, batch: RewardBatch, lines: slice) -> dict[str, Any]:

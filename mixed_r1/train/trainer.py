@@ -106,9 +106,8 @@ class Trainer:
         opened = str(open_run(config, resume) or "") if ranks.first else None
         checkpoint = Path(found) if (found := ranks.gather(opened)[0]) else None
         torch.manual_seed(config.seed)
-        device = (
-            ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-        )
+        automatic = "cuda" if torch.cuda.is_available() else "cpu"
+        device = automatic if config.device == "auto" else config.device
         source = config.model if config.lora_rank else checkpoint or config.model
         self.adapter = load_adapter(source, device=device, **config.load_options())
         self.device = torch.device(device)
@@ -161,10 +160,7 @@ class Trainer:
             if stopping:
                 self._save()
             while self.step < config.steps and not stopping:
-                # After the checkpoint of that step, so a run resumed from there does it too.
-                if self.validation and self.evaluated < self.step and _due(self.step, config.eval_every):
-                    self._evaluate(progress, f"step {self.step}")
-                record = self._step_or_save()
+                record = self._step_or_save(progress)
                 self.metrics.write(record)
                 for tracker in self.trackers:
                     tracker.log(record)
@@ -185,13 +181,17 @@ class Trainer:
         """Whether any rank was told to stop: they all leave after the same step."""
         return any(self.ranks.gather(self.told_to_stop))
 
-    def _step_or_save(self) -> dict[str, Any]:
-        """A step. Where no rollout can be had, a checkpoint of what was before it: nothing is lost."""
-        cursor = self.mixture.state_dict()
+    def _step_or_save(self, progress: Progress) -> dict[str, Any]:
+        """A step, and the evaluation due before it. Where no rollout can be had, a checkpoint of what was
+        before it: nothing is lost."""
+        step, cursor = self.step, self.mixture.state_dict()
         try:
+            # After the checkpoint of that step, so a run resumed from there does it too.
+            if self.validation and self.evaluated < step and _due(step, self.config.eval_every):
+                self._evaluate(progress, f"step {step}")
             return self._step()
         except RolloutError:
-            self.step -= 1
+            self.step = step
             self.mixture.load_state_dict(cursor)
             self._save()
             raise
@@ -228,9 +228,7 @@ class Trainer:
             rows = self.ranks.merge(completion_rows(self.step, scored.groups, scored.batch, shown, decode))
             if self.ranks.first:
                 write_completions(config.out / "completions" / f"step-{self.step:06d}.parquet", rows)
-        skipped, redrawn = (
-            sum(counts) for counts in zip(*self.ranks.gather([skipped, redrawn]), strict=True)
-        )
+        skipped, redrawn = np.sum(self.ranks.gather([skipped, redrawn]), axis=0).tolist()
         seconds = clock.rollout + clock.reward + clock.train
         return {
             "step": self.step,
@@ -281,9 +279,9 @@ class Trainer:
                     ranks=self.ranks,
                     on_progress=lambda n: progress.advance(bar, n),
                 )
-            for record in result.records():
-                self.evaluations.write({"step": self.step, "split": "validation", **record})
             results[result.mode] = result
+        for record in (record for result in results.values() for record in result.records()):
+            self.evaluations.write({"step": self.step, "split": "validation", **record})
         self.evaluated = self.step
         return results
 

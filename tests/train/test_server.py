@@ -27,6 +27,7 @@ from mixed_r1.rollout.server import ServerRollouts, sampled_completion
 from mixed_r1.rollout.vllm import VLLMRollouts
 from mixed_r1.train import TrainConfig, train
 from tests.train.dialect_server import FAULTS, DialectServer
+from tests.train.runs import assert_same_run
 
 GREEDY = SamplingParams(max_new_tokens=10, temperature=0.0)
 SAMPLED = SamplingParams(max_new_tokens=10)
@@ -381,6 +382,33 @@ def test_an_outage_loses_nothing(start, tmp_path):
     )
     assert left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
     assert [r["step"] for r in records(tmp_path / "stopped")] == [1, 2, 3, 4]
+    server.shutdown()
+
+
+def test_an_outage_in_an_evaluation_loses_nothing(start, tmp_path):
+    """The server goes between the greedy and the sampled answers of the evaluation after step 2."""
+    server = DialectServer(start / "model")
+    values = {"server_urls": (server.url,), "steps": 3, "server_retries": 0, "server_kind": "vllm"}
+    evaluated = {"validation": start / "data" / "validation.jsonl", "eval_samples": 3, "eval_every": 2}
+    straight, stopped = (
+        run_settings(start, tmp_path / name, **values, **evaluated) for name in ("straight", "stopped")
+    )
+    train(straight)
+    up, seen = server.complete, len(server.bodies)
+    before, step = 3 * (1 + 4), 3 * 3  # requests of the evaluation before the run, and of a step
+
+    def down(body):
+        if len(server.bodies) - seen > before + 2 * step + 3:
+            raise ConnectionError("the server is gone")
+        return up(body)
+
+    server.complete = down
+    with pytest.raises(RolloutError, match="server must answer for completion"):
+        train(stopped)
+    assert (stopped.out / "checkpoints" / "latest").resolve().name == "step-000002"
+    server.complete = up
+    train(stopped, resume=True)
+    assert_same_run(straight.out, stopped.out)
     server.shutdown()
 
 

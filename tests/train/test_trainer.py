@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from mixed_r1.config import ConfigError
+from mixed_r1.plan import first_step
 from mixed_r1.train import TrainConfig, Trainer, train
 from tests.train.runs import assert_same_run, lines
 
@@ -195,6 +196,38 @@ def test_a_row_whose_image_is_damaged_is_skipped_and_named(start, tmp_path, caps
     train(settings(start, tmp_path / "run", data=tmp_path / "train.jsonl", validation=None, steps=3))
     assert sum(m["skipped"] for m in lines(tmp_path / "run" / "metrics.jsonl")) >= 1
     assert f"row {pictures[2]['id']} skipped" in capsys.readouterr().err
+
+
+def test_few_good_rows_among_many_bad_ones_are_enough(start, tmp_path):
+    """Two of fourteen rows fit; a step wants eight, so they come again and again."""
+    rows = [json.loads(line) for line in (start / "data" / "train.jsonl").read_text().splitlines()]
+    good = [row for row in rows if not row.get("images")][:2]
+    bad = [{**good[0], "id": f"long-{i}", "question": "word " * 300} for i in range(12)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in good + bad))
+    config = settings(
+        start,
+        tmp_path / "run",
+        data=tmp_path / "train.jsonl",
+        validation=None,
+        steps=1,
+        prompts_per_step=8,
+        max_prompt_tokens=100,
+    )
+    train(config)
+    skipped = lines(tmp_path / "run" / "metrics.jsonl")[0]["skipped"]
+    assert skipped > 14 and first_step(config).skipped == skipped
+    with pytest.raises(ValueError, match="data must hold rows .* got 29 bad ones in a row"):
+        train(config.model_copy(update={"out": tmp_path / "none", "max_prompt_tokens": 1}))
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_learning_rate_of_a_record_is_that_of_its_last_update(start, tmp_path, schedule):
+    """Six updates, two of warm-up: the schedule falls from the third on, and would be 0 at a seventh."""
+    changes = {"lr_schedule": schedule, "warmup_steps": 2, "updates_per_rollout": 2, "max_new_tokens": 4}
+    train(settings(start, tmp_path / "run", validation=None, **changes))
+    left = {"linear": [0.75, 0.25], "cosine": [0.5 + 0.5 * np.cos(np.pi * x) for x in (0.25, 0.75)]}[schedule]
+    logged = [record["lr"] for record in lines(tmp_path / "run" / "metrics.jsonl")]
+    assert logged == pytest.approx([3e-4, *(3e-4 * share for share in left)])
 
 
 def test_a_directory_with_a_run_is_not_overwritten(run, start):
