@@ -86,8 +86,22 @@ class DeepSpeedEngine:
                 self.optimizer.averaged_gradients = dict.fromkeys(self.optimizer.averaged_gradients)
                 for parameter in self.parameters.values():
                     parameter.grad_accum = None  # type: ignore[attr-defined]
+            self._forget_gradients()
         self.pending = False
         return self.norm
+
+    def _forget_gradients(self) -> None:
+        """Of a parameter that the first pack of a step does not use (a trained tower, and no image there),
+        DeepSpeed 0.19 takes the gradient in its buffers, the last step's, for one of this step."""
+        zero, buffers = self.optimizer, []
+        if self.stage == 3:
+            buffers = [zero.grad_partitions_flat_buffer]
+        if self.config.offload == "cpu":
+            groups = zero.fp32_partitioned_groups_flat if buffers else zero.single_partition_of_fp32_groups
+            buffers += [group.grad for group in groups if group.grad is not None]
+            buffers += [] if self.stage == 3 else zero.accumulated_grads_in_cpu.values()
+        for buffer in buffers:
+            buffer.zero_()
 
     def _clip(self, *_: Any) -> None:
         self.norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm))

@@ -1,7 +1,8 @@
 """Train a fixed batch by an engine, on any number of ranks: ``python run_engines.py out-directory spec...``.
 
 A spec is "stage:dtype:offload". Writes results.json: per spec the (loss, norm) of five steps, of five with a
-save and a load into new objects after three, and of steps that must change nothing. The state of that save
+save and a load into new objects after three, of steps that must change nothing, and of steps with and without
+images. The state of that save
 stays in ``out-directory/spec``.
 """
 
@@ -41,20 +42,30 @@ def build(settings: TrainConfig, ranks: Ranks, weights: dict[str, torch.Tensor] 
     return adapter, open_engine(settings, adapter, ranks)
 
 
-def batch(adapter) -> list[PackItem]:
-    """Four prompts with one or two images, three completions each."""
+def batch(adapter, images: bool = True) -> list[PackItem]:
+    """Four prompts with one or two images, or none, three completions each."""
     generator, items = torch.Generator().manual_seed(0), []
     for i in range(4):
         pixels = np.random.default_rng(i).integers(0, 255, (2, 48, 48, 3), dtype=np.uint8)
-        images = tuple(Image.fromarray(p) for p in pixels[: 1 + i % 2])
-        sample = Sample(id=str(i), task="open_ended", question=f"row {i}", answer="x", images=images)
+        shown = tuple(Image.fromarray(p) for p in pixels[: 1 + i % 2]) if images else ()
+        sample = Sample(id=str(i), task="open_ended", question=f"row {i}", answer="x", images=shown)
         completions = tuple(torch.randint(20, 300, (n,), generator=generator) for n in (5, 9, 3))
         items.append(PackItem(adapter.encode(sample), completions, tuple(range(3 * i, 3 * i + 3))))
     return items
 
 
-def run(adapter, engine, ranks: Ranks, steps: int, factor: float = 1.0) -> list[tuple[float, float]]:
-    packs = [pack_groups([item], adapter, max_tokens=10_000)[0] for item in ranks.share(batch(adapter))]
+def turns(adapter, engine, ranks: Ranks) -> list[tuple[float, float]]:
+    """Steps with images, with text alone, with images after text: what is left of a gradient shows."""
+    images, texts = batch(adapter), batch(adapter, images=False)
+    steps = (images, texts, [*texts[:2], *images[2:]], texts, images)
+    return [run(adapter, engine, ranks, 1, items=items)[0] for items in steps]
+
+
+def run(
+    adapter, engine, ranks: Ranks, steps: int, factor: float = 1.0, items: list[PackItem] | None = None
+) -> list[tuple[float, float]]:
+    items = ranks.share(items or batch(adapter))
+    packs = [pack_groups([item], adapter, max_tokens=10_000)[0] for item in items]
     advantages, results = torch.linspace(-1, 1, 12), []
     for _ in range(steps):
         total = 0.0
@@ -99,6 +110,7 @@ def examine(settings: TrainConfig, ranks: Ranks, directory: Path) -> dict[str, o
         "skipped": not np.isfinite(broken),
         "unchanged": all(torch.equal(before[name], after[name]) for name in before),
         "next": run(adapter, engine, ranks, 1)[0],
+        "turns": turns(*build(settings, ranks), ranks),
     }
 
 

@@ -25,10 +25,13 @@ def local(dtype: str) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def expected():
-    """What LocalEngine makes of the batch, per dtype."""
+    """What LocalEngine makes of the batch, per dtype: its steps, and those by turns."""
     ranks = Ranks()
     return {
-        dtype: program.run(*program.build(local(dtype), ranks), ranks, program.STEPS)
+        dtype: (
+            program.run(*program.build(local(dtype), ranks), ranks, program.STEPS),
+            program.turns(*program.build(local(dtype), ranks), ranks),
+        )
         for dtype in ("float32", "bfloat16")
     }
 
@@ -36,7 +39,7 @@ def expected():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_local_engine_resumes_identically_and_skips_what_is_not_finite(tmp_path, dtype):
     result = program.examine(local(dtype), Ranks(), tmp_path / "state")
-    check(result, result["straight"])
+    check(result, (result["straight"], result["turns"]))
 
 
 def test_bfloat16_weights_have_float32_copies_that_small_steps_add_up_in():
@@ -67,9 +70,10 @@ def test_nothing_to_train_is_an_error():
 
 
 def check(result, expected, rtol: float = 1e-4):
-    losses, norms = np.array(result["straight"]).T
-    np.testing.assert_allclose(losses, [loss for loss, _ in expected], rtol=0, atol=rtol)
-    np.testing.assert_allclose(norms, [norm for _, norm in expected], rtol=rtol)
+    for steps, wanted in zip((result["straight"], result["turns"]), expected, strict=True):
+        losses, norms = np.array(steps).T
+        np.testing.assert_allclose(losses, [loss for loss, _ in wanted], rtol=0, atol=rtol)
+        np.testing.assert_allclose(norms, [norm for _, norm in wanted], rtol=rtol)
     assert [list(step) for step in result["resumed"]] == [list(step) for step in result["straight"]]
     assert result["empty"] == 0 and result["skipped"] and result["unchanged"]
     assert np.isfinite(result["next"]).all()
@@ -90,12 +94,12 @@ def check_elsewhere(out: Path, specs, expected):
     for spec in specs:
         dtype = spec.split(":")[1]
         losses = program.resume_elsewhere(local(dtype), Ranks(), out / spec)
-        wanted = expected[dtype][program.SAVED :]
+        wanted = expected[dtype][0][program.SAVED :]
         np.testing.assert_allclose(losses, wanted, rtol=1e-4 if dtype == "float32" else 2e-2)
 
 
 def test_zero_on_one_rank_equals_local(launch, tmp_path, expected):
-    specs = ["3:float32:none"]
+    specs = ["3:float32:none", "2:float32:cpu"]
     check_all(launch, tmp_path, 1, specs, expected)
     check_elsewhere(tmp_path, specs, expected)
 
