@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from mixed_r1.config import ConfigError
 from mixed_r1.data import load_samples
 from mixed_r1.images import ImageError
 from mixed_r1.models import Prompt, load_adapter
@@ -70,12 +71,13 @@ class Plan:
         return [
             f"model       {self.family}: {parts}",
             f"trainable   {trained}",
-            f"a step      {self.completions_per_step} completions on {self.ranks} ranks, at most "
+            f"a step      {self.completions_per_step} completions on {self.ranks} "
+            f"rank{'s' * (self.ranks > 1)}, at most "
             f"{self.sampled_tokens_per_step:,} sampled and {self.trained_tokens_per_step:,} trained tokens",
             f"packs       at most {self.packs_per_step} a rank",
             f"memory      {self.peak_gib:.1f} GiB a rank (training {self.training_gib:.1f}, "
             f"sampling {self.sampling_gib:.1f}){host}",
-            f"of which    {memory} GiB",
+            *([f"of which    {memory} GiB"] if memory else []),
         ]
 
 
@@ -83,13 +85,13 @@ def plan(config: TrainConfig, *, ranks: int = 1, model_config: Any = None) -> Pl
     """The plan of ``config`` on ``ranks`` GPUs. ``model_config`` is the model's where it is not on disk.
 
     Raises:
-        ValueError: an unsupported family, or fewer prompts a step than ranks.
+        ConfigError: an unsupported family, or fewer prompts a step than ranks.
     """
     if not 1 <= ranks <= config.prompts_per_step:
-        raise ValueError(f"ranks must be in [1, prompts_per_step = {config.prompts_per_step}], got {ranks}")
+        raise ConfigError(f"ranks must be in [1, prompts_per_step = {config.prompts_per_step}], got {ranks}")
     settings = model_config or AutoConfig.from_pretrained(str(config.model), trust_remote_code=False)
     if settings.model_type not in FAMILIES:
-        raise ValueError(f"model must be one of {sorted(FAMILIES)}, got {settings.model_type!r}")
+        raise ConfigError(f"model must be one of {sorted(FAMILIES)}, got {settings.model_type!r}")
     parameters, adapters = _count(settings, config)
     frozen = set(parameters) if config.lora_rank else set(config.freeze)
     trainable = {name: 0 if name in frozen else n for name, n in parameters.items()} | {"adapters": adapters}
@@ -174,6 +176,8 @@ def first_step(config: TrainConfig, *, ranks: int = 1) -> FirstStep:
     """
     adapter = load_adapter(config.model, weights=False, **config.load_options())
     samples = load_samples(config.data)
+    if config.validation:
+        load_samples(config.validation)
     mixture = open_mixture(config, samples)
     prompts: list[Prompt] = []
     tasks: Counter[str] = Counter()
@@ -190,7 +194,7 @@ def first_step(config: TrainConfig, *, ranks: int = 1) -> FirstStep:
             prompts.append(prompt)
             tasks[sample.task] += 1
     if len(prompts) < config.prompts_per_step:
-        raise ValueError(f"data must hold rows that can be encoded, got {drawn - len(prompts)} bad ones")
+        raise ConfigError(f"data must hold rows that can be encoded, got {drawn - len(prompts)} bad ones")
     packs, tokens = _packs(config, prompts, ranks)
     return FirstStep(
         tasks=dict(tasks),

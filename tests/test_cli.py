@@ -257,6 +257,39 @@ def test_train_goes_on_where_it_was(demo: Path, tmp_path: Path):
     assert (tmp_path / "again" / "report.html").is_file() and "report: " in result.stderr
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_model_that_cannot_be_trained_is_named_before_a_run_begins(
+    demo: Path, tmp_path: Path, options: tuple[str, ...]
+):
+    config, out = demo / "run" / "config.yaml", tmp_path / "run"
+    here = ("train", config, f"out={out}", *options)
+    message = error_of(*here, f"model={tmp_path / 'none'}")
+    assert message.endswith(f"model must be a directory with config.json, got {tmp_path / 'none'}")
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert "model must have a model_type of ['internvl'," in error_of(*here, f"model={tmp_path}")
+    assert "model must be a directory" in error_of("eval", demo / "run", demo / "data" / "test.jsonl")
+    assert not out.exists()
+
+
+def test_what_a_dry_run_finds(demo: Path, tmp_path: Path):
+    here = ("train", demo / "run" / "config.yaml", f"out={tmp_path / 'run'}", "--dry-run")
+    assert "none.jsonl" in error_of(*here, "validation=none.jsonl")
+    assert "ranks must be in [1, prompts_per_step" in error_of(*here, "--ranks", 1000)
+    assert " on 1 rank, at most" in run(*here).stdout
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_a_stopped_run_says_how_it_goes_on(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+):
+    def stopped(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mixed_r1.train.train", stopped)
+    result = run("train", demo / "run" / "config.yaml", f"out={tmp_path}", code=code)
+    assert f"--resume goes on from the newest checkpoint in {tmp_path}" in result.stderr
+
+
 def test_the_robust_preset_is_calibrated_in_training_and_evaluation(demo: Path, tmp_path: Path):
     """Both on the training rows: the same policy earns the same."""
     config, out = demo / "run" / "config.yaml", tmp_path / "robust"

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 ``data check`` found bad rows, ``score`` a mean below its 
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -40,8 +41,21 @@ def _is_users(error: Exception) -> bool:
     """An error type of ours (ConfigError, DataError, ...), or a file that is not there or not allowed."""
     ours = type(error).__module__.split(".")[0] in OWN_PACKAGES
     return ours or isinstance(
-        error, (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+        error, (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
     )
+
+
+def _check_model(path: Path) -> None:
+    """Before a run directory is made, and before transformers asks the hub for a missing directory."""
+    from mixed_r1.config import ConfigError
+    from mixed_r1.models.load import FAMILIES
+
+    file = path / "config.json"
+    if not file.is_file():
+        raise ConfigError(f"model must be a directory with config.json, got {path}")
+    family = json.loads(file.read_text(encoding="utf-8")).get("model_type")
+    if family not in FAMILIES:
+        raise ConfigError(f"model must have a model_type of {sorted(FAMILIES)}, got {family!r} in {file}")
 
 
 app = typer.Typer(
@@ -61,7 +75,7 @@ add_data_commands(data)
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, values read as YAML.", show_default=False),
+    typer.Argument(metavar="KEY=VALUE", help="Settings, values read as YAML.", show_default=False),
 ]
 
 
@@ -129,7 +143,7 @@ def train(
     """Train with GRPO as a settings file says, with [b]key=value[/b] overrides.
 
     Writes the resolved settings, metrics, evaluations, completions, checkpoints and report.html to
-    [b]out[/b]. SIGTERM ends the step under way, writes a checkpoint and exits with 143.
+    [b]out[/b]. SIGTERM ends the step under way, writes a checkpoint and exits with 143; Ctrl-C writes none.
     """
     from mixed_r1.cli.console import Console, show_summary
     from mixed_r1.report import build_report
@@ -137,6 +151,7 @@ def train(
     from mixed_r1.train import train as run_training
 
     settings = TrainConfig.load(config, overrides or ())
+    _check_model(settings.model)
     if dry_run:
         from mixed_r1.plan import first_step, plan
 
@@ -144,8 +159,14 @@ def train(
             typer.echo(line)
         return
     console = Console()
-    summary = run_training(settings, resume=resume, console=console)
-    if int(os.environ.get("RANK", "0")) > 0:  # of several processes the first one reports
+    first = int(os.environ.get("RANK", "0")) == 0  # of several processes the first one reports
+    try:
+        summary = run_training(settings, resume=resume, console=console)
+    except (KeyboardInterrupt, SystemExit):
+        if first:
+            typer.echo(f"stopped; --resume goes on from the newest checkpoint in {settings.out}", err=True)
+        raise
+    if not first:
         return
     show_summary(console, summary)
     console.print(f"report: {build_report(settings.out)}", markup=False, soft_wrap=True)
@@ -162,7 +183,9 @@ def evaluate(
     config: Annotated[
         Path | None, typer.Option(help="Settings to start from, such as RUN/config.yaml.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the records to this JSONL file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the means by task and column to this JSONL file.")
+    ] = None,
 ) -> None:
     """Answer rows greedily and by sampling, and print each task's mean reward with its standard error.
 
@@ -172,6 +195,7 @@ def evaluate(
     from mixed_r1.cli.console import Console
     from mixed_r1.cli.evaluation import run_evaluation
 
+    _check_model(model)
     run_evaluation(model, samples, config=config, overrides=overrides or [], out=out, console=Console())
 
 

@@ -14,7 +14,7 @@ __all__ = ["add_data_commands"]
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, values read as YAML.", show_default=False),
+    typer.Argument(metavar="KEY=VALUE", help="Settings, values read as YAML.", show_default=False),
 ]
 Splits = Annotated[
     list[str],

@@ -20,9 +20,7 @@ def add_serve_command(app: typer.Typer) -> None:
 def serve(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...", help="Reward settings, values read as YAML.", show_default=False
-        ),
+        typer.Argument(metavar="KEY=VALUE", help="Reward settings, values read as YAML.", show_default=False),
     ] = None,
     embeddings: Annotated[
         Path | None,

@@ -60,7 +60,7 @@ def open_run(config: TrainConfig, resume: bool) -> Path | None:
         return None
     if not resume:
         raise ConfigError(f"out must be a new directory (or resume it), got {config.out}, which holds a run")
-    old, new = TrainConfig.load(saved).model_dump(), config.model_dump()
+    old, new = (settings.model_dump(mode="json") for settings in (TrainConfig.load(saved), config))
     changed = [key for key in new if key not in FREE_ON_RESUME and old[key] != new[key]]
     if changed:
         difference = "; ".join(f"{key} was {old[key]!r}, got {new[key]!r}" for key in changed)
