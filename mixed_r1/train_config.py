@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from mixed_r1.config import Config
 from mixed_r1.rewards import RewardConfig
+from mixed_r1.rewards.config import TASK_COLUMNS
+from mixed_r1.schema import TASKS
 
 __all__ = ["LossName", "TrainConfig"]
 
@@ -121,6 +123,16 @@ class TrainConfig(Config):
                 "overlong_margin must be in [1, max_new_tokens] where overlong is 'penalty', "
                 f"got {self.overlong_margin}"
             )
+        if self.overlong == "penalty" and self.advantage == "maxrl":
+            raise ValueError(
+                "overlong must be 'score' or 'mask' where advantage is 'maxrl' (which divides by the mean "
+                "reward: the penalty can bring it to 0), got 'penalty'"
+            )
+        columns = (*TASK_COLUMNS, "format")
+        for task in TASKS:
+            self.reward.for_task(task).column_weights(columns)
+        if unknown := set(self.reward_weights or ()) - set(columns):
+            raise ValueError(f"reward_weights must name columns of {columns}, got {sorted(unknown)[0]!r}")
         if self.rollout == "server" and not self.server_urls:
             raise ValueError("server_urls must name at least one server where rollout is 'server', got none")
         if self.server_kind.endswith("_lora") and not self.lora_rank:

@@ -283,6 +283,8 @@ def test_overlong_completions_are_punished_or_left_out(start, tmp_path):
     assert any(cut) and [row["num_tokens"] == 16 for row in rows] >= cut
     with pytest.raises(ConfigError, match=r"overlong_margin must be in \[1, max_new_tokens\]"):
         settings(start, tmp_path / "none", overlong="penalty")
+    with pytest.raises(ConfigError, match="overlong must be 'score' or 'mask' where advantage is 'maxrl'"):
+        settings(start, tmp_path / "none", overlong="penalty", overlong_margin=8, advantage="maxrl")
 
 
 def test_a_curriculum_by_configuration(start, tmp_path):
