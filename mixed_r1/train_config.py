@@ -119,15 +119,11 @@ class TrainConfig(Config):
                 f"got {self.completions_per_prompt}"
             )
         if self.overlong == "penalty" and not 1 <= self.overlong_margin <= self.max_new_tokens:
-            raise ValueError(
-                "overlong_margin must be in [1, max_new_tokens] where overlong is 'penalty', "
-                f"got {self.overlong_margin}"
-            )
+            rule = "overlong_margin must be in [1, max_new_tokens] where overlong is 'penalty'"
+            raise ValueError(f"{rule}, got {self.overlong_margin}")
         if self.overlong == "penalty" and self.advantage == "maxrl":
-            raise ValueError(
-                "overlong must be 'score' or 'mask' where advantage is 'maxrl' (which divides by the mean "
-                "reward: the penalty can bring it to 0), got 'penalty'"
-            )
+            # MaxRL divides by the mean reward, which the penalty can bring to 0.
+            raise ValueError("overlong must be 'score' or 'mask' where advantage is 'maxrl', got 'penalty'")
         columns = (*TASK_COLUMNS, "format")
         for task in TASKS:
             self.reward.for_task(task).column_weights(columns)
