@@ -1,5 +1,6 @@
-# Every target sets itself up in .venv, from constraints.txt, with CPU torch first (plain `torch` would bring
-# gigabytes of CUDA). On a GPU machine: make demo TORCH="torch" CONSTRAINTS=/dev/null
+# Every target sets itself up in .venv, from constraints.txt, with torch first. PyPI's torch for Linux brings gigabytes
+# of CUDA: PIP_EXTRA_INDEX_URL, set to PyTorch's index of CPU builds, spares them (2.13.0+cpu comes before 2.13.0).
+# On a GPU machine: make demo TORCH="torch" CONSTRAINTS=/dev/null
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 CONSTRAINTS ?= constraints.txt

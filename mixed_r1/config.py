@@ -22,7 +22,7 @@ class ConfigError(ValueError):
 class Config(BaseModel):
     """Strict, frozen settings. Unknown keys are errors that name the nearest known one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -33,7 +33,7 @@ class Config(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            raise ConfigError(_readable(error)) from None
+            raise ConfigError(_readable(error, cls)) from None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, overrides: Iterable[str] = ()) -> Self:
@@ -74,16 +74,34 @@ class Config(BaseModel):
         Path(path).write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
 
 
-def _unknown_key(key: str, known: Iterable[str]) -> str:
+def _unknown_key(key: str, known: Iterable[str], parents: str = "") -> str:
     nearest = difflib.get_close_matches(str(key), list(known), n=1, cutoff=0.5)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    return f"key must be a known setting, got {key!r}{hint}"
+    hint = f"; did you mean {parents}{nearest[0]}?" if nearest else ""
+    return f"key must be a known setting, got {parents + str(key)!r}{hint}"
 
 
-def _readable(error: ValidationError) -> str:
+def _readable(error: ValidationError, model: type[BaseModel]) -> str:
     parts = []
     for item in error.errors():
-        where, rule = ".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            *parents, key = item["loc"]
+            parts.append(_unknown_key(str(key), _fields(model, parents), "".join(f"{p}." for p in parents)))
+            continue
+        where, rule = (
+            ".".join(map(str, item["loc"])),
+            item["msg"].removeprefix("Value error, ").replace("valid tuple", "list"),
+        )
         # A rule over several keys names them and their values; its input is all settings.
         parts.append(f"{where}: {rule}, got {item['input']!r}" if where else rule)
     return "; ".join(parts)
+
+
+def _fields(model: type[BaseModel], path: Iterable[int | str]) -> Iterable[str]:
+    """The settings of the model inside ``model`` at ``path``; none where there is no plain model there."""
+    for name in path:
+        field = model.model_fields.get(str(name))
+        inner = field.annotation if field is not None else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return ()
+        model = inner
+    return model.model_fields

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,7 @@ from mixed_r1.schema import TASKS
 
 __all__ = ["LossName", "TrainConfig"]
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
 LossName = Literal["grpo", "dapo", "dr_grpo", "gspo", "cispo"]
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -93,7 +94,7 @@ class TrainConfig(Config):
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"  # after warm-up, down to 0
     warmup_steps: int = Field(0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
     max_grad_norm: float = Field(1.0, gt=0)
 
     # Evaluation and records

@@ -55,6 +55,17 @@ def show_summary(console: RichConsole, summary: Mapping[str, Any]) -> None:
                 cells.append(_change(before.get(task, {}), after[task], paired))
             table.add_row(*cells, style="bold" if task == "all" else None)
         console.print(table)
+        if before and "difference" in entry:
+            console.print(f"{_verdict(mode, entry['difference'])}\n", markup=False)
+
+
+def _verdict(mode: str, change: Mapping[str, Any]) -> str:
+    """The change of all rows in words: beyond two standard errors, or not."""
+    answers = "Answers drawn as in training" if mode == "sampled" else "The likeliest answers"
+    if abs(change["mean"]) <= 2 * change["stderr"]:
+        return f"{answers}: no change beyond chance (two standard errors)."
+    how = "better" if change["mean"] > 0 else "worse"
+    return f"{answers}: {how} than before training, by {abs(change['mean']):.3f} of 1 on average."
 
 
 def _change(before: Mapping[str, Any], after: Mapping[str, Any], paired: Mapping[str, Any] | None) -> str:

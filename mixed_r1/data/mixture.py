@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from mixed_r1.config import ConfigError
 from mixed_r1.schema import Sample
 
 __all__ = ["MixtureSampler", "Weights", "mixture_weights"]
@@ -32,7 +33,7 @@ def mixture_weights(sizes: Mapping[str, int], weights: Weights) -> dict[str, flo
     """Name -> share of the draws, adding up to 1; named sources left out of a mapping get 0.
 
     Raises:
-        ValueError: an unknown name or mode, a weight that is negative or not finite, or all weights 0.
+        ConfigError: an unknown name or mode, a weight that is negative or not finite, or all weights 0.
     """
     if weights == "equal":
         raw = {name: 1.0 for name in sizes}
@@ -41,13 +42,13 @@ def mixture_weights(sizes: Mapping[str, int], weights: Weights) -> dict[str, flo
     elif isinstance(weights, Mapping):
         unknown = sorted(set(weights) - set(sizes))
         if unknown:
-            raise ValueError(f"weights must name sources of the data ({', '.join(sizes)}), got {unknown}")
+            raise ConfigError(f"weights must name sources of the data ({', '.join(sizes)}), got {unknown}")
         raw = {name: float(weights.get(name, 0.0)) for name in sizes}
     else:
-        raise ValueError(f"weights must be 'equal', 'proportional' or a mapping, got {weights!r}")
+        raise ConfigError(f"weights must be 'equal', 'proportional' or a mapping, got {weights!r}")
     total = math.fsum(raw.values())
     if any(not (math.isfinite(value) and value >= 0) for value in raw.values()) or total <= 0:
-        raise ValueError(f"weights must be finite, at least 0 and not all 0, got {weights!r}")
+        raise ConfigError(f"weights must be finite, at least 0 and not all 0, got {weights!r}")
     return {name: value / total for name, value in raw.items()}
 
 
@@ -65,7 +66,7 @@ class MixtureSampler:
         draws: over which the curriculum goes from easy to hard; None: one epoch.
 
     Raises:
-        ValueError: no rows, weights that do not fit, or rows without difficulty.
+        ConfigError: no rows, weights that do not fit, or rows without difficulty.
     """
 
     def __init__(
@@ -80,15 +81,15 @@ class MixtureSampler:
         draws: int | None = None,
     ) -> None:
         if not samples:
-            raise ValueError("samples must hold at least one row, got none")
+            raise ConfigError("samples must hold at least one row, got none")
         if by not in ("source", "task"):
-            raise ValueError(f"by must be 'source' or 'task', got {by!r}")
+            raise ConfigError(f"by must be 'source' or 'task', got {by!r}")
         if order not in ("random", "difficulty", "curriculum"):
-            raise ValueError(f"order must be 'random' or 'difficulty' or 'curriculum', got {order!r}")
+            raise ConfigError(f"order must be 'random' or 'difficulty' or 'curriculum', got {order!r}")
         if not (math.isfinite(spread) and spread >= 0):
-            raise ValueError(f"spread must be finite and at least 0, got {spread!r}")
+            raise ConfigError(f"spread must be finite and at least 0, got {spread!r}")
         if draws is not None and draws < 1:
-            raise ValueError(f"draws must be at least 1, got {draws}")
+            raise ConfigError(f"draws must be at least 1, got {draws}")
         rows: dict[str, list[int]] = {}
         for i, sample in enumerate(samples):
             rows.setdefault(getattr(sample, by), []).append(i)
@@ -159,7 +160,7 @@ class MixtureSampler:
 def _difficulties(samples: Sequence[Sample], order: str) -> np.ndarray:
     missing = [sample.id for sample in samples if sample.difficulty is None]
     if missing:
-        raise ValueError(
+        raise ConfigError(
             f"samples must all have a difficulty for order={order!r}, "
             f"got {len(missing)} without, first {missing[0]!r}"
         )

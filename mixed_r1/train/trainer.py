@@ -103,6 +103,9 @@ class Trainer:
                 f"prompts_per_step must be at least the number of ranks, {ranks.world_size}, "
                 f"got {config.prompts_per_step}"
             )
+        self.samples = load_samples(config.data)
+        self.validation = load_samples(config.validation)[: config.eval_samples] if config.validation else []
+        self.mixture = open_mixture(config, self.samples)  # what cannot work has not made a directory yet
         opened = str(open_run(config, resume) or "") if ranks.first else None
         checkpoint = Path(found) if (found := ranks.gather(opened)[0]) else None
         torch.manual_seed(config.seed)
@@ -115,10 +118,7 @@ class Trainer:
         reference = None
         if config.beta > 0 and not config.lora_rank:  # LoRA's reference is the model without its adapters
             reference = load_adapter(config.model, device=device, **config.load_options())
-        self.samples = load_samples(config.data)
-        self.validation = load_samples(config.validation)[: config.eval_samples] if config.validation else []
         self.reward = make_reward(config, self.adapter, self.samples)
-        self.mixture = open_mixture(config, self.samples)
         self.rollouts = open_rollouts(config, self.adapter, ranks)
         self.collector = Collector(
             config, self.adapter, self.samples, self.mixture, self.rollouts, self.console, ranks

@@ -33,6 +33,15 @@ def internvl(start, tmp_path_factory):
     return path
 
 
+def test_a_recipe_for_a_published_model_asks_for_the_answer_format():
+    """Which its reward wants and the model does not know of."""
+    for path in RECIPES:
+        values = yaml.safe_load(path.read_text())
+        if path.stem != "embedded":
+            assert all(tag in values["system_prompt"] for tag in ("<think></think>", "<answer></answer>"))
+            assert ("thousandths" in values["system_prompt"]) == ("internvl" in path.stem)
+
+
 def params():
     for path in RECIPES:
         several = path.stem.endswith("8gpu")

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from mixed_r1.config import ConfigError
+from mixed_r1.data import DataError
 from mixed_r1.plan import first_step
 from mixed_r1.train import TrainConfig, Trainer, train
 from tests.train.runs import assert_same_run, lines
@@ -331,3 +332,19 @@ def test_groups_that_teach_nothing_change_nothing(start, tmp_path, kind, method)
         for folder in (start / "model", tmp_path / "run" / "checkpoints" / "latest")
     )
     assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": "no-such-rows.jsonl"}, "no-such-rows.jsonl"),
+        ({"validation": "no-such-rows.jsonl"}, "no-such-rows.jsonl"),
+        ({"mixture": {"nowhere": 1.0}}, "weights must name sources of the data"),
+        ({"order": "curriculum"}, "must all have a difficulty"),
+    ],
+)
+def test_what_cannot_work_makes_no_run(start, tmp_path, changes, message):
+    """So the corrected settings may use the same directory."""
+    with pytest.raises((ConfigError, DataError, OSError), match=message):
+        train(settings(start, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
