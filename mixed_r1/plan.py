@@ -29,7 +29,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from mixed_r1.config import ConfigError
 from mixed_r1.data import load_samples
 from mixed_r1.images import ImageError
-from mixed_r1.models import Prompt, load_adapter
+from mixed_r1.models import Prompt, check_model, load_adapter
 from mixed_r1.models.load import FAMILIES
 from mixed_r1.models.packing import PackItem, partition
 from mixed_r1.train.collect import open_mixture
@@ -89,6 +89,8 @@ def plan(config: TrainConfig, *, ranks: int = 1, model_config: Any = None) -> Pl
     """
     if not 1 <= ranks <= config.prompts_per_step:
         raise ConfigError(f"ranks must be in [1, prompts_per_step = {config.prompts_per_step}], got {ranks}")
+    if model_config is None:
+        check_model(config.model)
     settings = model_config or AutoConfig.from_pretrained(str(config.model), trust_remote_code=False)
     if settings.model_type not in FAMILIES:
         raise ConfigError(f"model must be one of {sorted(FAMILIES)}, got {settings.model_type!r}")
@@ -186,13 +188,11 @@ def first_step(config: TrainConfig, *, ranks: int = 1) -> FirstStep:
         sample = samples[mixture.next(1)[0]]
         drawn, bad = drawn + 1, bad + 1
         try:
-            prompt = adapter.encode(sample)
+            prompts.append(adapter.encode(sample, max_tokens=config.max_prompt_tokens))
         except (ImageError, ValueError):
             continue
-        if len(prompt) <= config.max_prompt_tokens:
-            bad = 0
-            prompts.append(prompt)
-            tasks[sample.task] += 1
+        bad = 0
+        tasks[sample.task] += 1
     if len(prompts) < config.prompts_per_step:
         raise ConfigError(f"data must hold rows that can be encoded, got {drawn - len(prompts)} bad ones")
     packs, tokens = _packs(config, prompts, ranks)

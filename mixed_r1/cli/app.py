@@ -6,7 +6,6 @@ Exit codes: 0 done; 1 ``data check`` found bad rows, ``score`` a mean below its 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mixed_r1.cli.data import add_data_commands
+from mixed_r1.cli.data import Overrides, add_data_commands
 from mixed_r1.cli.serve import add_serve_command
 
 __all__ = ["app"]
@@ -45,19 +44,6 @@ def _is_users(error: Exception) -> bool:
     )
 
 
-def _check_model(path: Path) -> None:
-    """Before a run directory is made, and before transformers asks the hub for a missing directory."""
-    from mixed_r1.config import ConfigError
-    from mixed_r1.models.load import FAMILIES
-
-    file = path / "config.json"
-    if not file.is_file():
-        raise ConfigError(f"model must be a directory with config.json, got {path}")
-    family = json.loads(file.read_text(encoding="utf-8")).get("model_type")
-    if family not in FAMILIES:
-        raise ConfigError(f"model must have a model_type of {sorted(FAMILIES)}, got {family!r} in {file}")
-
-
 app = typer.Typer(
     cls=_Commands,
     rich_markup_mode="rich",
@@ -72,11 +58,6 @@ app = typer.Typer(
 data = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
 app.add_typer(data, name="data")
 add_data_commands(data)
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Settings, values read as YAML.", show_default=False),
-]
 
 
 def _version(wanted: bool) -> None:
@@ -151,7 +132,6 @@ def train(
     from mixed_r1.train import train as run_training
 
     settings = TrainConfig.load(config, overrides or ())
-    _check_model(settings.model)
     if dry_run:
         from mixed_r1.plan import first_step, plan
 
@@ -194,8 +174,9 @@ def evaluate(
     """
     from mixed_r1.cli.console import Console
     from mixed_r1.cli.evaluation import run_evaluation
+    from mixed_r1.models import check_model
 
-    _check_model(model)
+    check_model(model)
     run_evaluation(model, samples, config=config, overrides=overrides or [], out=out, console=Console())
 
 

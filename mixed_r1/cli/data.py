@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-__all__ = ["add_data_commands"]
+__all__ = ["Overrides", "add_data_commands"]
 
 Overrides = Annotated[
     list[str] | None,

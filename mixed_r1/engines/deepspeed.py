@@ -93,13 +93,14 @@ class DeepSpeedEngine:
     def _forget_gradients(self) -> None:
         """Of a parameter that the first pack of a step does not use (a trained tower, and no image there),
         DeepSpeed 0.19 takes the gradient in its buffers, the last step's, for one of this step."""
-        zero, buffers = self.optimizer, []
+        zero, buffers, groups = self.optimizer, [], []
         if self.stage == 3:
-            buffers = [zero.grad_partitions_flat_buffer]
+            buffers, groups = [zero.grad_partitions_flat_buffer], zero.fp32_partitioned_groups_flat
+        elif self.config.offload == "cpu":
+            buffers = [*zero.accumulated_grads_in_cpu.values()]
+            groups = zero.single_partition_of_fp32_groups
         if self.config.offload == "cpu":
-            groups = zero.fp32_partitioned_groups_flat if buffers else zero.single_partition_of_fp32_groups
             buffers += [group.grad for group in groups if group.grad is not None]
-            buffers += [] if self.stage == 3 else zero.accumulated_grads_in_cpu.values()
         for buffer in buffers:
             buffer.zero_()
 

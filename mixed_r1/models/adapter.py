@@ -90,12 +90,13 @@ class VisionLanguageAdapter(ABC):
         """The LM head [V, d]."""
         return self.model.get_output_embeddings().weight
 
-    def encode(self, sample: Sample) -> Prompt:
+    def encode(self, sample: Sample, *, max_tokens: int | None = None) -> Prompt:
         """Chat template, tokenizer and image processor; image placeholders expanded to one token per feature.
 
         Raises:
             ImageError: an image that cannot be read.
-            ValueError: messages that cannot be rendered, or text that holds an image placeholder.
+            ValueError: messages that cannot be rendered, text that holds an image placeholder, or more tokens
+                than ``max_tokens``.
         """
         images = [open_image(source) for source in sample.images]
         pixel_inputs, runs, model_sizes = self._process_images(images) if images else ({}, [], [])
@@ -104,6 +105,8 @@ class VisionLanguageAdapter(ABC):
         )
         token_ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         input_ids = torch.tensor(self._expanded(token_ids, runs), dtype=torch.int64)
+        if max_tokens is not None and len(input_ids) > max_tokens:
+            raise ValueError(f"prompt must have at most {max_tokens} tokens, got {len(input_ids)}")
         position_ids = self._prompt_positions(input_ids, pixel_inputs)
         return Prompt(
             input_ids=input_ids,

@@ -45,8 +45,9 @@ class ModelAdapter(Protocol):
     banned_tokens: tuple[int, ...]
     stop_tokens: tuple[int, ...]  # end a completion; the stop token is its last token
 
-    def encode(self, sample: Sample) -> Prompt:
-        """Chat template, tokenizer, image processor. ImageError or ValueError: a row it cannot encode."""
+    def encode(self, sample: Sample, *, max_tokens: int | None = None) -> Prompt:
+        """Chat template, tokenizer, image processor. ImageError or ValueError: a row it cannot encode, or not
+        in ``max_tokens``."""
         ...
 
     def positions(self, prompt: Prompt, completion_lengths: Sequence[int]) -> Tensor:

@@ -13,11 +13,12 @@ import torch
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 from transformers.utils import cached_file
 
+from mixed_r1.config import ConfigError
 from mixed_r1.models.adapter import VisionLanguageAdapter
 from mixed_r1.models.internvl import InternVLAdapter
 from mixed_r1.models.qwen2_5_vl import QwenVLAdapter
 
-__all__ = ["FAMILIES", "RemoteCodeError", "load_adapter"]
+__all__ = ["FAMILIES", "RemoteCodeError", "check_model", "load_adapter"]
 
 FAMILIES: dict[str, type[VisionLanguageAdapter]] = {
     "qwen2_5_vl": QwenVLAdapter,
@@ -83,6 +84,17 @@ def load_adapter(
         system_prompt=system_prompt,
         extra_files=_processor_files(name, revision),
     )
+
+
+def check_model(directory: Path) -> None:
+    """Raise ConfigError unless ``directory`` holds a checkpoint of a supported family. Before a run begins:
+    for a directory that is not there transformers would ask the hub, again and again."""
+    file = directory / "config.json"
+    if not file.is_file():
+        raise ConfigError(f"model must be a directory with config.json, got {directory}")
+    family = json.loads(file.read_text(encoding="utf-8")).get("model_type")
+    if family not in FAMILIES:
+        raise ConfigError(f"model must have a model_type of {sorted(FAMILIES)}, got {family!r} in {file}")
 
 
 def _model(name: str, weights: bool, **options: Any) -> Any:

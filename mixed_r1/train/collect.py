@@ -87,10 +87,7 @@ class Collector:
                     continue
                 sample = self.samples[index]
                 try:
-                    prompt = self.adapter.encode(sample)
-                    if len(prompt) > self.config.max_prompt_tokens:
-                        limit = self.config.max_prompt_tokens
-                        raise ValueError(f"prompt must have at most {limit} tokens, got {len(prompt)}")
+                    prompt = self.adapter.encode(sample, max_tokens=self.config.max_prompt_tokens)
                 except (ImageError, ValueError) as error:
                     skipped, bad = skipped + 1, bad + 1
                     self.console.print(f"row {sample.id} skipped: {error}", style="yellow", markup=False)

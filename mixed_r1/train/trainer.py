@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from mixed_r1.config import ConfigError
 from mixed_r1.data import load_samples
 from mixed_r1.engines import open_engine
-from mixed_r1.models import ModelAdapter, load_adapter
+from mixed_r1.models import ModelAdapter, check_model, load_adapter
 from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward
 from mixed_r1.rollout import Group, RolloutError, SamplingParams, open_rollouts
@@ -103,6 +103,7 @@ class Trainer:
                 f"prompts_per_step must be at least the number of ranks, {ranks.world_size}, "
                 f"got {config.prompts_per_step}"
             )
+        check_model(config.model)
         self.samples = load_samples(config.data)
         self.validation = load_samples(config.validation)[: config.eval_samples] if config.validation else []
         self.mixture = open_mixture(config, self.samples)  # what cannot work has not made a directory yet

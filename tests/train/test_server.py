@@ -221,20 +221,28 @@ def generate(engine, adapter, samples, **changes):
     return engine.generate(samples, prompts, **values)
 
 
+def policy_logprobs(adapter, prompts, groups, temperature=1.0):
+    """[C] for each completion of equally large groups, in their order: the training pass's."""
+    count = len(groups[0])
+    items = [
+        PackItem(prompt, tuple(c.tokens for c in group), tuple(range(i * count, (i + 1) * count)))
+        for i, (prompt, group) in enumerate(zip(prompts, groups, strict=True))
+    ]
+    found = {}
+    for pack in pack_groups(items, adapter, max_tokens=10_000):
+        with torch.no_grad():
+            logprobs, _ = completion_logprobs(adapter, pack, temperature=temperature)
+        found |= {int(row): logprobs[pack.rows == row] for row in pack.rows.unique()}
+    return [found[row] for row in sorted(found)]
+
+
 def test_tokens_and_log_probs_of_the_server(dialect, samples, tmp_path):
     adapter, engine = dialect_engine(dialect, tmp_path, server_concurrency=3)
     groups = generate(engine, adapter, samples)
     prompts = [adapter.encode(sample) for sample in samples]
-    items = [
-        PackItem(prompt, tuple(c.tokens for c in group), tuple(range(4 * i, 4 * i + 4)))
-        for i, (prompt, group) in enumerate(zip(prompts, groups, strict=True))
-    ]
     flat = [completion for group in groups for completion in group]
-    for pack in pack_groups(items, adapter, max_tokens=4096):
-        logprobs, _ = completion_logprobs(adapter, pack)
-        sampled = torch.cat([flat[i].sampling_logprobs for item in pack.items for i in item.indices])
-        torch.testing.assert_close(logprobs.detach(), sampled, atol=2e-5, rtol=0)
-    for completion in flat:
+    for completion, logprobs in zip(flat, policy_logprobs(adapter, prompts, groups), strict=True):
+        torch.testing.assert_close(logprobs, completion.sampling_logprobs, atol=2e-5, rtol=0)
         kept = completion.tokens[:-1] if completion.stopped else completion.tokens
         assert completion.text == adapter.tokenizer.decode(kept)
     assert len({tuple(c.tokens.tolist()) for c in flat}) == 12

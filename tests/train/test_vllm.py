@@ -19,20 +19,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import torch
 
 from mixed_r1.data import load_samples
 from mixed_r1.data.mini import build_mini, corpus, sft_target
 from mixed_r1.demo.warmup import Example, warm_up
 from mixed_r1.engines.lora import add_lora
 from mixed_r1.models import load_adapter, tiny_adapter
-from mixed_r1.models.packing import PackItem, pack_groups
-from mixed_r1.models.policy import completion_logprobs
 from mixed_r1.ranks import Ranks
 from mixed_r1.rollout import SamplingParams, sample_completions
 from mixed_r1.rollout.server import ServerRollouts
 from mixed_r1.train import TrainConfig, train
-from tests.train.test_server import free_port, move, records
+from tests.train.test_server import free_port, move, policy_logprobs, records
 
 pytestmark = pytest.mark.slow
 
@@ -153,25 +150,13 @@ def test_a_server_draws_from_the_weights_last_pushed(server, kind, samples, tmp_
         ]
         first, second = ([c for group in groups for c in group] for groups in drawn)
         assert [c.tokens.tolist() for c in first] == [c.tokens.tolist() for c in second]
-        for completion, policy in zip(first, policy_logprobs(adapter, prompts, drawn[0]), strict=True):
+        for completion, policy in zip(
+            first, policy_logprobs(adapter, prompts, drawn[0], temperature=NUCLEUS.temperature), strict=True
+        ):
             kept = (policy - completion.sampling_logprobs).exp()  # the mass of the nucleus
             assert kept.min() > 0.9 - 0.03 and kept.max() < 1.03
         move((p for p in adapter.model.parameters() if p.requires_grad), 0.05)
     engine.close()
-
-
-def policy_logprobs(adapter, prompts, groups):
-    count = len(groups[0])
-    items = [
-        PackItem(prompt, tuple(c.tokens for c in group), tuple(range(i * count, (i + 1) * count)))
-        for i, (prompt, group) in enumerate(zip(prompts, groups, strict=True))
-    ]
-    found = {}
-    for pack in pack_groups(items, adapter, max_tokens=10_000):
-        with torch.no_grad():
-            logprobs, _ = completion_logprobs(adapter, pack, temperature=NUCLEUS.temperature)
-        found |= {int(row): logprobs[pack.rows == row] for row in pack.rows.unique()}
-    return [found[row] for row in sorted(found)]
 
 
 @pytest.fixture(scope="module")
