@@ -61,18 +61,10 @@ def stock_model(adapter, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory):
-    """A directory with the embedded data set (small) and a model that has been warmed up a little."""
-    from mixed_r1.data import load_samples
-    from mixed_r1.data.mini import build_mini, corpus, sft_target
-    from mixed_r1.demo.warmup import Example, warm_up
+    """See ``warm_start``."""
+    from tests.train.runs import warm_start
 
-    root = tmp_path_factory.mktemp("start")
-    paths = build_mini(root / "data", size=300)
-    rows = load_samples(paths["train"])
-    adapter = tiny_adapter("qwen2_5_vl", corpus=corpus(rows), seed=0)
-    warm_up(adapter, [Example(row, sft_target(row)) for row in rows], steps=60)
-    adapter.save(str(root / "model"))
-    return root
+    return warm_start(tmp_path_factory.mktemp("start"))
 
 
 @dataclass

@@ -10,8 +10,22 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
 
+from mixed_r1.data import load_samples
+from mixed_r1.data.mini import build_mini, corpus, sft_target
+from mixed_r1.demo.warmup import Example, warm_up
+from mixed_r1.models import tiny_adapter
 from mixed_r1.train import TrainConfig
 from tests.train import forked
+
+
+def warm_start(root: Path, family: str = "qwen2_5_vl", **sizes: object) -> Path:
+    """``root`` with the embedded data set (small) and a model that has been warmed up on it a little."""
+    rows = load_samples(build_mini(root / "data", size=300)["train"])
+    adapter = tiny_adapter(family, corpus=corpus(rows), seed=0, **sizes)
+    warm_up(adapter, [Example(row, sft_target(row)) for row in rows], steps=60)
+    adapter.save(str(root / "model"))
+    return root
+
 
 TIMES = ("time", "tokens_per_second", "memory_mb")
 

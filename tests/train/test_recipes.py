@@ -9,11 +9,8 @@ import pytest
 import yaml
 from transformers import AutoModelForImageTextToText
 
-from mixed_r1.data import load_samples
-from mixed_r1.data.mini import corpus, sft_target
-from mixed_r1.demo.warmup import Example, warm_up
-from mixed_r1.models import tiny_adapter
 from mixed_r1.train import TrainConfig
+from tests.train.runs import warm_start
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
 SMALL = {
@@ -23,14 +20,9 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def internvl(start, tmp_path_factory):
-    """The model directory beside that of ``start``, of the other family."""
-    path = tmp_path_factory.mktemp("internvl")
-    rows = load_samples(start / "data" / "train.jsonl")
-    adapter = tiny_adapter("internvl", corpus=corpus(rows), seed=0)
-    warm_up(adapter, [Example(row, sft_target(row)) for row in rows], steps=30)
-    adapter.save(path)
-    return path
+def internvl(tmp_path_factory):
+    """``start`` of the other family."""
+    return warm_start(tmp_path_factory.mktemp("internvl"), "internvl")
 
 
 def test_a_recipe_for_a_published_model_asks_for_the_answer_format():
@@ -52,10 +44,11 @@ def params():
 def test_a_recipe_trains(start, internvl, launch, tmp_path, recipe):
     """Two ranks where it is for several GPUs: rewards, finite gradients, evaluations, a model to load."""
     values = yaml.safe_load(recipe.read_text())
-    model = internvl if recipe.stem.startswith("internvl") else start / "model"
-    values |= {**SMALL, "model": model, "data": start / "data" / "train.jsonl", "out": tmp_path / "run"}
+    begin = internvl if recipe.stem.startswith("internvl") else start
+    values |= {**SMALL, "model": begin / "model", "data": begin / "data" / "train.jsonl"}
+    values["out"] = tmp_path / "run"
     if "validation" in values:
-        values["validation"] = start / "data" / "test.jsonl"
+        values["validation"] = begin / "data" / "test.jsonl"
     if "overlong_margin" in values:
         values["overlong_margin"] = 4
     TrainConfig.from_mapping(values).save(tmp_path / "run.yaml")

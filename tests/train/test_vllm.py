@@ -20,15 +20,13 @@ from pathlib import Path
 
 import pytest
 
-from mixed_r1.data import load_samples
-from mixed_r1.data.mini import build_mini, corpus, sft_target
-from mixed_r1.demo.warmup import Example, warm_up
 from mixed_r1.engines.lora import add_lora
 from mixed_r1.models import load_adapter, tiny_adapter
 from mixed_r1.ranks import Ranks
 from mixed_r1.rollout import SamplingParams, sample_completions
 from mixed_r1.rollout.server import ServerRollouts
 from mixed_r1.train import TrainConfig, train
+from tests.train.runs import warm_start
 from tests.train.test_server import free_port, move, policy_logprobs, records
 
 pytestmark = pytest.mark.slow
@@ -160,14 +158,9 @@ def test_a_server_draws_from_the_weights_last_pushed(server, kind, samples, tmp_
 
 
 @pytest.fixture(scope="module")
-def warm_start(tmp_path_factory):
-    """Rows, and a model that has been warmed up on them a little."""
-    root = tmp_path_factory.mktemp("start")
-    rows = load_samples(build_mini(root / "data", size=300)["train"])
-    adapter = tiny_adapter("qwen2_5_vl", corpus=corpus(rows), seed=0, **SIZES)
-    warm_up(adapter, [Example(row, sft_target(row)) for row in rows], steps=60)
-    adapter.save(root / "model")
-    return root
+def start(tmp_path_factory):
+    """Rows, and a model that vLLM's kernels take."""
+    return warm_start(tmp_path_factory.mktemp("start"), **SIZES)
 
 
 def run_settings(start, out, **changes):
@@ -185,18 +178,18 @@ def is_on_policy(out):
 
 
 @pytest.mark.parametrize("kind", ["vllm", "vllm_lora"])
-def test_training_on_a_server(vllm_python, warm_start, tmp_path, kind):
+def test_training_on_a_server(vllm_python, start, tmp_path, kind):
     lora = {"lora_rank": 4} if kind == "vllm_lora" else {}
-    with vllm_serve(vllm_python, warm_start / "model", tmp_path / "log.txt") as url:
-        name = str(warm_start / "model")
+    with vllm_serve(vllm_python, start / "model", tmp_path / "log.txt") as url:
+        name = str(start / "model")
         changes = {"rollout": "server", "server_urls": (url,), "server_kind": kind, "server_model": name}
-        train(run_settings(warm_start, tmp_path / "run", **changes, **lora))
+        train(run_settings(start, tmp_path / "run", **changes, **lora))
     assert is_on_policy(tmp_path / "run")
 
 
 @pytest.mark.parametrize("lora_rank", [0, 4])
-def test_training_with_vllm_in_the_process(vllm_python, warm_start, tmp_path, lora_rank):
-    config = run_settings(warm_start, tmp_path / "run", rollout="vllm", lora_rank=lora_rank)
+def test_training_with_vllm_in_the_process(vllm_python, start, tmp_path, lora_rank):
+    config = run_settings(start, tmp_path / "run", rollout="vllm", lora_rank=lora_rank)
     config.save(tmp_path / "config.yaml")
     paths = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
     command = [vllm_python, Path(__file__).with_name("run_vllm.py"), tmp_path / "config.yaml"]
