@@ -235,7 +235,8 @@ Gold::Gold(const GoldSpec& spec)
   } else if (task == Task::chart) {
     valid = compile_chart(spec, answer.emplace<ChartGold>());
   } else if (task == Task::math) {
-    valid = spec.answers.size() == 1 && read_math(spec.answers[0], answer.emplace<MathValue>()) == Reason::ok;
+    valid =
+        spec.answers.size() == 1 && read_math(decode_utf8(spec.answers[0]), answer.emplace<MathValue>()) == Reason::ok;
   }
 }
 

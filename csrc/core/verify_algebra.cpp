@@ -95,6 +95,12 @@ Real rational(const Rational& value) {
   return {{Term{}, value}};
 }
 
+bool is_rational(const Real& value) { return value.empty() || (value.size() == 1 && value.begin()->first == Term{}); }
+
+bool is_whole(const Real& value) {
+  return value.empty() || (is_rational(value) && value.begin()->second.denominator().compare(Natural(1)) == 0);
+}
+
 Real pi() { return {{Term{{1, 1}, {}}, Rational(1)}}; }
 
 void Arithmetic::spend(std::size_t steps) {

@@ -34,6 +34,8 @@ struct Term {
 using Real = std::map<Term, Rational>;
 
 Real rational(const Rational& value);
+bool is_rational(const Real& value);
+bool is_whole(const Real& value);  // an integer
 Real pi();
 
 // Operations under one budget of steps; all throw NotNative.

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/verify.h"
+#include "core/verify_math_tokens.h"
 #include "core/verify_unicode.h"
 #include "core/verify_words.h"
 
@@ -29,9 +30,27 @@ double closeness(double value, double gold, const Settings& settings) {
   return passed / 10.0;
 }
 
+// The number that one side of an equation states; unevaluated for arithmetic without a result.
+Reason read_stated(Text answer, Number& number) {
+  MathValue value;
+  const Reason reason = read_math(answer, value);
+  if (reason != Reason::ok) return reason == Reason::ambiguous ? reason : Reason::no_number;
+  if (!value.is_value) return Reason::unevaluated;
+  const std::u32string body = math_body(answer);
+  Text rest = body;
+  if (rest.find(U'=') == Text::npos) return Reason::no_number;
+  while (true) {
+    const std::size_t at = rest.rfind(U'=');
+    if (read_number(at == Text::npos ? rest : rest.substr(at + 1), number) == Reason::ok) return Reason::ok;
+    if (at == Text::npos) return Reason::no_number;
+    rest = rest.substr(0, at);
+  }
+}
+
 Verdict score_number(Text answer, const Number& gold, const Settings& settings) {
   Number number;
-  const Reason reason = read_number(strip(answer), number);
+  Reason reason = read_number(strip(answer), number);
+  if (reason == Reason::no_number) reason = read_stated(answer, number);
   if (reason != Reason::ok) return {0.0, reason};
   if (gold.year) {
     const bool exact = number.value == gold.value && !number.percent;

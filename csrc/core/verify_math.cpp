@@ -58,7 +58,22 @@ class Parser {
   MathValue answer() {
     const bool named = kind() == TokenKind::letter && (kind(1) == TokenKind::equals || kind(1) == TokenKind::element);
     if (named) at_ += 2;
-    MathValue parts{part()};
+    MathValue value{side(), is_value_};
+    while (skip_if(TokenKind::equals)) {
+      is_value_ = true;
+      if (!same_set(side(), value.parts)) throw Unreadable{Reason::ambiguous};
+      value.is_value = value.is_value || is_value_;
+    }
+    expect(TokenKind::end);
+    return value;
+  }
+
+ private:
+  // How an expression is written: a decimal, with signs and brackets; 10^n; else.
+  enum class Form { number, ten_power, other };
+
+  std::vector<MathPart> side() {
+    std::vector<MathPart> parts{part()};
     if (kind() == TokenKind::comma && parts[0].closer == '\0') {
       parts[0].opener = '{';
       parts[0].closer = '}';
@@ -71,11 +86,9 @@ class Parser {
       ++at_;
       parts.push_back(part());
     }
-    expect(TokenKind::end);
     return parts;
   }
 
- private:
   TokenKind kind(std::size_t ahead = 0) const {
     return at_ + ahead < tokens_.size() ? tokens_[at_ + ahead].kind : TokenKind::end;
   }
@@ -143,7 +156,14 @@ class Parser {
   Real sum() {
     if (++depth_ > kMaxNesting) throw Unreadable{Reason::too_deep};
     Real total = signed_product();
-    while (kind() == TokenKind::plus || kind() == TokenKind::minus) total = Arithmetic::add(total, signed_product());
+    while (kind() == TokenKind::plus || kind() == TokenKind::minus) {
+      const Real term = signed_product();
+      const bool alike =
+          std::any_of(term.begin(), term.end(), [&](const auto& entry) { return total.contains(entry.first); });
+      is_value_ = is_value_ && !(alike || total.empty() || term.empty());
+      total = Arithmetic::add(total, term);
+      form_ = Form::other;
+    }
     --depth_;
     return total;
   }
@@ -153,10 +173,14 @@ class Parser {
     if (negative || kind() == TokenKind::plus) ++at_;
     Real product = power();
     while (true) {
+      const Form form = form_;
       if (skip_if(TokenKind::over)) {
-        product = real_.divide(product, power());
+        const Real divisor = power();
+        product = quotient(product, form, divisor);
       } else if (skip_if(TokenKind::times) || starts_atom()) {
         product = real_.multiply(product, power());
+        if (form != Form::number || form_ != Form::ten_power) worked_out(product);
+        form_ = Form::other;
       } else {
         return negative ? Arithmetic::negate(product) : product;
       }
@@ -170,13 +194,39 @@ class Parser {
            k == TokenKind::fraction;
   }
 
+  // Where the result of an operation is rational, the answer could have given it.
+  void worked_out(const Real& result) {
+    is_value_ = is_value_ && !is_rational(result);
+    form_ = Form::other;
+  }
+
+  // top / bottom, which was read last: of two numbers a fraction, where it is not whole or over 1.
+  Real quotient(const Real& top, Form form, const Real& bottom) {
+    Real result = real_.divide(top, bottom);
+    if (form != Form::number || form_ != Form::number) {
+      worked_out(result);
+      return result;
+    }
+    is_value_ = is_value_ && (!is_whole(result) || bottom == rational(Rational(1)));
+    form_ = Form::other;
+    return result;
+  }
+
   Real power() {
+    const bool ten = kind() == TokenKind::decimal && tokens_[at_].text == U"10" && kind(1) == TokenKind::caret;
     Real value = atom();
     if (skip_if(TokenKind::caret)) {
       if (kind() == TokenKind::open_brace && kind(1) == TokenKind::degree && kind(2) == TokenKind::close_brace) {
         at_ += 3;
       } else if (!skip_if(TokenKind::degree)) {
-        value = real_.power(value, exponent());
+        const Real power = exponent();
+        const bool scientific = ten && form_ == Form::number && is_whole(power);
+        value = real_.power(value, power);
+        if (scientific) {
+          form_ = Form::ten_power;
+        } else {
+          worked_out(value);
+        }
       }
     }
     while (kind() == TokenKind::percent || kind() == TokenKind::degree) {
@@ -208,11 +258,13 @@ class Parser {
         if (!whole || kind() != TokenKind::fraction) return value;
         const bool mixed = whole_in_braces(at_ + 1) && whole_in_braces(at_ + 4);
         const Real part = fraction();
-        return mixed ? Arithmetic::add(value, part) : real_.multiply(value, part);
+        if (mixed) return Arithmetic::add(value, part);
+        const Real product = real_.multiply(value, part);
+        worked_out(product);
+        return product;
       }
       case TokenKind::pi:
-        ++at_;
-        return pi();
+        return take_pi();
       case TokenKind::fraction:
         return fraction();
       case TokenKind::root:
@@ -231,12 +283,16 @@ class Parser {
     ++at_;
     if (kind() != TokenKind::decimal) {
       const Real top = argument();
-      return real_.divide(top, argument());
+      const Form form = form_;
+      const Real bottom = argument();
+      return quotient(top, form, bottom);
     }
     const MathToken& token = tokens_[at_++];
     if (!token.is_whole() || token.text.size() > 2) fail();
     const Real top = read_decimal_token(token.text.substr(0, 1));
-    return real_.divide(top, token.text.size() == 2 ? read_decimal_token(token.text.substr(1)) : argument());
+    form_ = Form::number;
+    const Real bottom = token.text.size() == 2 ? read_decimal_token(token.text.substr(1)) : argument();
+    return quotient(top, Form::number, bottom);
   }
 
   Real root() {
@@ -249,23 +305,34 @@ class Parser {
       ++at_;
       expect(TokenKind::close_square);
     }
-    return real_.root(argument(), degree);
+    const Real result = real_.root(argument(), degree);
+    worked_out(result);
+    return result;
   }
 
   Real argument() {
     if (kind() == TokenKind::decimal) return decimal();
-    if (skip_if(TokenKind::pi)) return pi();
+    if (kind() == TokenKind::pi) return take_pi();
     return group();
+  }
+
+  Real take_pi() {
+    ++at_;
+    form_ = Form::other;
+    return pi();
   }
 
   Real decimal() {
     if (kind() != TokenKind::decimal) fail();
+    form_ = Form::number;
     return read_decimal_token(tokens_[at_++].text);
   }
 
   const std::vector<MathToken>& tokens_;
   std::size_t at_ = 0;
   int depth_ = 0;
+  bool is_value_ = true;     // of the side that is being read
+  Form form_ = Form::other;  // of the expression read last
   Arithmetic real_;
 };
 
@@ -276,8 +343,8 @@ bool MathPart::operator==(const MathPart& other) const {
   return closer == '}' ? same_set(items, other.items) : items == other.items;
 }
 
-Reason read_math(std::string_view text, MathValue& value) {
-  const std::u32string body = math_body(decode_utf8(text));
+Reason read_math(std::u32string_view text, MathValue& value) {
+  const std::u32string body = without_separators(math_body(text));
   try {
     value = Parser(math_tokens(body)).answer();
   } catch (const Unreadable& problem) {
@@ -290,9 +357,10 @@ Reason read_math(std::string_view text, MathValue& value) {
 
 Verdict score_math(std::string_view answer, const MathValue& gold) {
   MathValue value;
-  const Reason reason = read_math(answer, value);
+  const Reason reason = read_math(decode_utf8(answer), value);
   if (reason != Reason::ok) return {0.0, reason};
-  return same_set(value, gold) ? Verdict{1.0, Reason::ok} : Verdict{0.0, Reason::no_match};
+  if (gold.is_value && !value.is_value) return {0.0, Reason::unevaluated};
+  return same_set(value.parts, gold.parts) ? Verdict{1.0, Reason::ok} : Verdict{0.0, Reason::no_match};
 }
 
 }  // namespace mixed_r1::verify

@@ -28,11 +28,13 @@ struct MathPart {
   bool operator==(const MathPart& other) const;
 };
 
-// Parts joined by union, in any order.
-using MathValue = std::vector<MathPart>;
+struct MathValue {
+  std::vector<MathPart> parts;  // joined by union, in any order
+  bool is_value = true;         // nothing is left to be worked out
+};
 
-// Not ok: no_number, too_many_items, too_deep.
-Reason read_math(std::string_view text, MathValue& value);
+// Not ok: no_number, too_many_items, too_deep, ambiguous (an equation whose sides differ).
+Reason read_math(std::u32string_view text, MathValue& value);
 
 Verdict score_math(std::string_view answer, const MathValue& gold);
 

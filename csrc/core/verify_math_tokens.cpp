@@ -117,7 +117,10 @@ std::u32string math_body(std::u32string_view text) {
     body.remove_suffix(1);
     while (!body.empty() && is_wrapper(body.back())) body.remove_suffix(1);
   }
-  body = unwrap(unboxed(body));
+  return std::u32string(unwrap(unboxed(body)));
+}
+
+std::u32string without_separators(std::u32string_view body) {
   std::u32string out;
   for (std::size_t i = 0; i < body.size(); ++i) {
     const bool separator = body.substr(i).starts_with(U"{,}");

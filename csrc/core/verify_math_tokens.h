@@ -55,6 +55,9 @@ struct MathToken {
 // `text` without what may surround an answer: quotes, dollar signs, \( \), \[ \], a full stop, then one \boxed{ }.
 std::u32string math_body(std::u32string_view text);
 
+// "{,}" as ",".
+std::u32string without_separators(std::u32string_view body);
+
 // Throws Unreadable (too_many_items). The tokens view `body`.
 std::vector<MathToken> math_tokens(std::u32string_view body);
 

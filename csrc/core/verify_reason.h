@@ -27,6 +27,7 @@ enum class Reason : std::uint8_t {
   not_applicable,
   bad_gold,
   internal_error,
+  unevaluated,
 };
 
 }  // namespace mixed_r1::verify

@@ -30,3 +30,4 @@ class Reason(IntEnum):
     NOT_APPLICABLE = 18  # this reward does not score this task; value NaN
     BAD_GOLD = 19  # the reference answer cannot be scored against; value NaN, sample masked
     INTERNAL_ERROR = 20  # a verifier failed; value NaN, sample masked
+    UNEVALUATED = 21  # arithmetic that is left to be worked out, where a value is asked for

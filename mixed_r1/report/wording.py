@@ -40,6 +40,7 @@ REASON_TEXT = {
     Reason.NOT_APPLICABLE.name: "not scored by this reward",
     Reason.BAD_GOLD.name: "reference cannot be used",
     Reason.INTERNAL_ERROR.name: "the verifier failed",
+    Reason.UNEVALUATED.name: "arithmetic left to be worked out",
 }
 
 

@@ -23,6 +23,7 @@ VERDICTS: dict[str, tuple[float, Reason]] = {
     "equal": (1.0, Reason.OK),
     "different": (0.0, Reason.NO_MATCH),
     "unreadable": (0.0, Reason.NO_NUMBER),
+    "unevaluated": (0.0, Reason.UNEVALUATED),
     "bad_gold": (float("nan"), Reason.BAD_GOLD),
     "killed": (0.0, Reason.TOO_DEEP),  # time or memory ran out
 }

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from typing import Any
 
 MAX_MEMORY = 4 << 30
 
 
 def judge(gold: str, answer: str) -> str:
-    """ "equal", "different", "unreadable" (the answer) or "bad_gold"."""
+    """ "equal", "different", "unreadable" or "unevaluated" (the answer), or "bad_gold"."""
     from math_verify import parse, verify
 
     wanted = parse(f"${gold}$", parsing_timeout=None)
@@ -23,7 +24,56 @@ def judge(gold: str, answer: str) -> str:
     found = parse(f"${answer}$", parsing_timeout=None)
     if not found:
         return "unreadable"
+    if is_value(wanted[0]) and not is_value(found[0]):
+        return "unevaluated"
     return "equal" if verify(wanted, found, timeout_seconds=None) else "different"
+
+
+def is_value(found: Any) -> bool:
+    """Whether nothing in an expression, as math-verify parses it, is arithmetic left to be worked out.
+
+    Its trees keep the form of the text. The rule is that of the exact reader
+    (mixed_r1_kernels.verify.reference_math): an operation on numbers whose result is rational is no value,
+    unless it is a way to write a number.
+    """
+    import sympy
+
+    if isinstance(found, sympy.Equality):
+        sides = [side for side in found.args if not side.is_Symbol]
+        return any(map(is_value, sides)) if sides else True
+    if not isinstance(found, sympy.Basic) or not found.args or is_number(found):
+        return True
+    if isinstance(found, sympy.Expr) and not found.free_symbols:
+        result = found.doit()
+        if result.is_Rational or result.is_Float:
+            return False
+    return all(map(is_value, found.args))
+
+
+def is_number(found: Any) -> bool:
+    """Whether it is a way to write a number: a decimal, a fraction that is not whole, a percentage, 10^n, a
+    decimal times 10^n; each with a sign or not.
+    """
+    import sympy
+
+    if isinstance(found, sympy.UnevaluatedExpr) or found.is_Number:
+        return True
+    if found.is_Pow:
+        return bool(found.base == 10 and found.exp.is_Integer)
+    if not found.is_Mul:
+        return False
+    parts = [part for part in found.args if part != -1]
+    if len(parts) == 2 and isinstance(parts[1], sympy.UnevaluatedExpr):
+        return is_number(parts[0])
+    if len(parts) != 2:
+        return len(parts) == 1 and is_number(parts[0])
+    powers = [part for part in parts if part.is_Pow]
+    rest = [part for part in parts if part.is_Number]
+    if len(powers) != 1 or len(rest) != 1:
+        return False
+    if powers[0].exp == -1 and powers[0].base.is_Number:
+        return bool(powers[0].base == 1 or not (rest[0] / powers[0].base).is_integer)
+    return is_number(powers[0])
 
 
 def main() -> None:

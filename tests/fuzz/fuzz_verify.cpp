@@ -140,7 +140,7 @@ void require(bool condition, const char* what) {
 void check(const std::string& text, const Row& row, const std::vector<double>& boxes) {
   const auto in_range = [](double value) { return std::isnan(value) || (value >= 0.0 && value <= 1.0); };
   require(in_range(row.format_value) && in_range(row.task_value), "a value is in [0, 1] or NaN");
-  require(row.format_reason <= Reason::internal_error && row.task_reason <= Reason::internal_error,
+  require(row.format_reason <= Reason::unevaluated && row.task_reason <= Reason::unevaluated,
           "known reasons");
   require(row.begin <= row.end && row.end <= text.size(), "the answer lies in the completion");
   require(boxes.size() == 4 * row.num_boxes, "boxes are counted");

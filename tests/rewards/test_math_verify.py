@@ -43,7 +43,8 @@ def judged(reward: MixedReward, gold: str, answer: str) -> tuple[Any, Reason]:
         ("x^2 + 1", "1 + x^2", 1.0, Reason.OK),  # only math-verify reads this gold
         ("x^2 + 1", "x^2 + 2", 0.0, Reason.NO_MATCH),
         ("\\frac{1}{2}", "\\frac{2}{4}", 1.0, Reason.OK),  # both exact
-        ("2", "\\log_{10}(100)", 1.0, Reason.OK),  # an answer that only math-verify reads
+        ("\\ln 2", "\\ln(2)", 1.0, Reason.OK),
+        ("2", "\\log_{10}(100)", 0.0, Reason.UNEVALUATED),
         ("2", "two apples", 0.0, Reason.NO_MATCH),  # products of symbols, to it
         ("x + 1", "x" * 5000, 0.0, Reason.TOO_LONG),
         ("x + 1", "", 0.0, Reason.EMPTY),
@@ -169,7 +170,7 @@ ENDLESS = (
     "\\int_0^{10^9} e^{x^x} dx", "(" * 2000 + "1" + ")" * 2000, "x^" * 1500 + "x", "2^{-10^{10}}",
     "\\sin(10^{1000000})", "{" * 3000,
 )  # fmt: skip
-FAILED = (Reason.NO_NUMBER, Reason.NO_MATCH, Reason.TOO_DEEP, Reason.BAD_UTF8)
+FAILED = (Reason.NO_NUMBER, Reason.NO_MATCH, Reason.TOO_DEEP, Reason.BAD_UTF8, Reason.UNEVALUATED)
 
 
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda answer: repr(answer[:20]))

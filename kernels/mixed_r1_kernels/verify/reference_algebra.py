@@ -10,7 +10,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TypeAlias
 
-__all__ = ["PI", "Arithmetic", "NotNative", "Real", "rational"]
+__all__ = ["PI", "Arithmetic", "NotNative", "Real", "as_fraction", "rational"]
 
 Term: TypeAlias = tuple[Fraction, tuple[tuple[int, Fraction], ...]]
 Real: TypeAlias = tuple[tuple[Term, Fraction], ...]
@@ -34,6 +34,15 @@ class NotNative(ArithmeticError):  # noqa: N818 (a verdict: this expression is f
 
 def rational(value: Fraction) -> Real:
     return ((ONE_TERM, value),) if _checked(value) else ()
+
+
+def as_fraction(value: Real, *, whole: bool = False) -> Fraction | None:
+    """``value`` where it is rational (with ``whole``: an integer), else None."""
+    if not value:
+        return Fraction(0)
+    if len(value) > 1 or value[0][0] != ONE_TERM or (whole and value[0][1].denominator > 1):
+        return None
+    return value[0][1]
 
 
 def _checked(value: Fraction) -> Fraction:

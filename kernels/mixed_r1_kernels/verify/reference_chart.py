@@ -2,9 +2,10 @@
 
 A gold that is a number takes a number within 5 percent of it; a gold 0 or a year-like gold (an integer
 1000..2999 without a unit or a separator) takes exactly that number. A percent sign on one side only leaves
-two readings of the bare number, the figure and the fraction: the better counts. Any other gold takes equal
-text (see ``plain``), or ANLS (see ``similarity``). A list of golds takes a list of as many items, compared in
-order; the worst item decides. One ``\\boxed{..}`` may hold the whole answer.
+two readings of the bare number, the figure and the fraction: the better counts. Arithmetic that is left to be
+worked out is no number (see reference_math): "28 + 29 = 57" states 57, "28 + 29" is UNEVALUATED. Any other
+gold takes equal text (see ``plain``), or ANLS (see ``similarity``). A list of golds takes a list of as many
+items, compared in order; the worst item decides. One ``\\boxed{..}`` may hold the whole answer.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mixed_r1_kernels.reason import Reason
+from mixed_r1_kernels.verify.reference_algebra import NotNative
+from mixed_r1_kernels.verify.reference_math import Unreadable, math_body, read_math
 from mixed_r1_kernels.verify.reference_number import Number, narrow, read_number, unboxed
 from mixed_r1_kernels.verify.reference_text import plain, similarity
 from mixed_r1_kernels.verify.settings import BadGold, GoldSpec, VerifySettings
@@ -96,6 +99,8 @@ def _score_item(answer: str, gold: Item, settings: VerifySettings) -> tuple[floa
     if gold.number is None:
         return _score_text(plain(answer), gold.text, settings)
     number = read_number(answer.strip(SPACE))
+    if number == Reason.NO_NUMBER:
+        number = _stated(answer)
     if isinstance(number, Reason):
         return 0.0, number
     if gold.number.year:
@@ -107,6 +112,22 @@ def _score_item(answer: str, gold: Item, settings: VerifySettings) -> tuple[floa
     if gold.number.percent and not number.percent:
         value = max(value, _closeness(number.value, gold.number.value / 100.0, settings))
     return (value, Reason.OK) if value > 0 else (0.0, Reason.OUT_OF_TOLERANCE)
+
+
+def _stated(answer: str) -> Number | Reason:
+    """The number that an equation states in one of its sides; UNEVALUATED for arithmetic without a result."""
+    try:
+        value = read_math(answer)
+    except Unreadable as problem:
+        return Reason.AMBIGUOUS if problem.reason == Reason.AMBIGUOUS else Reason.NO_NUMBER
+    except NotNative:
+        return Reason.NO_NUMBER
+    if not value.is_value:
+        return Reason.UNEVALUATED
+    sides = math_body(answer).split("=")
+    numbers = (read_number(side) for side in reversed(sides))
+    stated = (number for number in numbers if isinstance(number, Number))
+    return next(stated, Reason.NO_NUMBER) if len(sides) > 1 else Reason.NO_NUMBER
 
 
 def _closeness(value: float, gold: float, settings: VerifySettings) -> float:

@@ -1,6 +1,7 @@
 """Reference reader of math answers: arithmetic and simple LaTeX, compared exactly (see reference_algebra).
 
-    answer  := [letter "=" | letter "\\in"] part ("\\cup" part)*     a bare list "1, 2" is a set
+    answer  := [letter "=" | letter "\\in"] side ("=" side)*      the sides of an equation must be equal
+    side    := part ("\\cup" part)*                              a bare list "1, 2" is a set
     part    := bracketed list of sums and +-\\infty, or one sum
     sum     := [+-] product ([+-] product)*
     product := power ((* | \\cdot | \\times | / | \\div)? power)*    no sign: times; "2\\frac{1}{3}" is 7/3
@@ -9,23 +10,46 @@
 
 Tuples and intervals compare in order with their brackets, sets and unions without order. One ``\\boxed{..}``
 may hold the whole answer.
+
+An answer must be a value, or a policy learns to answer a sum with the sum. UNEVALUATED is an expression with
+an operation left to be worked out: one that gives a rational number and is not a way to write one (a fraction
+of two numbers that is not whole, a mixed number, ``a \\times 10^n``), or a sum of like terms
+(``2\\pi + 3\\pi``). ``2\\sqrt{2}``, ``1 + \\pi`` and ``2/4`` are values. An equation states a value where one
+of its sides is one: ``28 + 29 = 57``. Where the gold itself is no value, any form of it is right.
 """
 
 from __future__ import annotations
 
+from enum import Enum
 from fractions import Fraction
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from mixed_r1_kernels.reason import Reason
-from mixed_r1_kernels.verify.reference_algebra import PI, Arithmetic, NotNative, Real, rational
+from mixed_r1_kernels.verify.reference_algebra import PI, Arithmetic, NotNative, Real, as_fraction, rational
 from mixed_r1_kernels.verify.reference_number import narrow, unboxed, unsigned_decimal
 from mixed_r1_kernels.verify.settings import BadGold, GoldSpec, VerifySettings
 
-__all__ = ["compile_math", "score_math"]
+__all__ = ["Unreadable", "compile_math", "math_body", "read_math", "score_math"]
 
 Item: TypeAlias = "Real | str"  # "+inf" and "-inf" in brackets only
 Part: TypeAlias = "tuple[str, tuple[Item, ...] | frozenset[Item]]"
-Value: TypeAlias = frozenset[Part]
+Parts: TypeAlias = frozenset[Part]
+
+
+class Value(NamedTuple):
+    """The parts of an answer, and whether it is a value: nothing in it is left to be worked out."""
+
+    parts: Parts
+    is_value: bool
+
+
+class Form(Enum):
+    """How an expression is written."""
+
+    NUMBER = 1  # a decimal, with a sign, a percent sign, in brackets or not
+    TEN_POWER = 2  # 10^n
+    OTHER = 3
+
 
 MAX_TOKENS = 512
 MAX_NESTING = 32
@@ -63,7 +87,9 @@ def score_math(answer: str, gold: Value, settings: VerifySettings) -> tuple[floa
         return 0.0, problem.reason
     except NotNative:
         return 0.0, Reason.NO_NUMBER
-    return (1.0, Reason.OK) if value == gold else (0.0, Reason.NO_MATCH)
+    if gold.is_value and not value.is_value:
+        return 0.0, Reason.UNEVALUATED
+    return (1.0, Reason.OK) if value.parts == gold.parts else (0.0, Reason.NO_MATCH)
 
 
 class Unreadable(ValueError):  # noqa: N818 (a verdict on an answer)
@@ -76,6 +102,11 @@ class Unreadable(ValueError):  # noqa: N818 (a verdict on an answer)
 
 def read_math(text: str) -> Value:
     """The value of the whole of ``text``. Raises Unreadable or NotNative."""
+    return _Parser(_tokens(math_body(text).replace("{,}", ","))).answer()
+
+
+def math_body(text: str) -> str:
+    """``text`` without what may surround an expression: quotes, math delimiters, a full stop, one box."""
     body = narrow(text).strip(WRAPPERS)
     for opening, closing in (("\\(", "\\)"), ("\\[", "\\]")):
         if body.startswith(opening) and body.endswith(closing) and len(body) >= 4:
@@ -83,8 +114,7 @@ def read_math(text: str) -> Value:
     body = body.strip(WRAPPERS)
     if body.endswith(".") and not body.endswith(".."):
         body = body[:-1].rstrip(WRAPPERS)
-    body = unboxed(body).strip(WRAPPERS)
-    return _Parser(_tokens(body.replace("{,}", ","))).answer()
+    return unboxed(body).strip(WRAPPERS)
 
 
 def _tokens(text: str) -> list[str]:
@@ -130,6 +160,8 @@ class _Parser:
     def __init__(self, tokens: list[str]) -> None:
         self.tokens, self.at, self.depth = tokens, 0, 0
         self.real = Arithmetic()
+        self.is_value = True  # of the side that is being read
+        self.form = Form.OTHER  # of the expression read last
 
     def peek(self, ahead: int = 0) -> str:
         return self.tokens[self.at + ahead] if self.at + ahead < len(self.tokens) else ""
@@ -144,6 +176,18 @@ class _Parser:
     def answer(self) -> Value:
         if len(self.peek()) == 1 and _letters_end(self.peek(), 0) == 1 and self.peek(1) in ("=", "\\in"):
             self.at += 2
+        first, any_value = self.side(), self.is_value
+        while self.peek() == "=":
+            self.at += 1
+            self.is_value = True
+            if self.side() != first:
+                raise Unreadable("the sides of an equation differ", Reason.AMBIGUOUS)
+            any_value = any_value or self.is_value
+        if self.peek():
+            raise Unreadable(f"unexpected {self.peek()!r}")
+        return Value(first, any_value)
+
+    def side(self) -> Parts:
         parts = [self.part()]
         if self.peek() == "," and parts[0][0] == "":
             items = list(parts[0][1])
@@ -154,8 +198,6 @@ class _Parser:
         while self.peek() == "\\cup":
             self.at += 1
             parts.append(self.part())
-        if self.peek():
-            raise Unreadable(f"unexpected {self.peek()!r}")
         return frozenset(parts)
 
     def part(self) -> Part:
@@ -194,7 +236,10 @@ class _Parser:
             raise Unreadable("too deep", Reason.TOO_DEEP)
         total = self.signed_product()
         while self.peek() in ("+", "-"):
-            total = self.real.add(total, self.signed_product())
+            term = self.signed_product()
+            alike = dict(total).keys() & dict(term).keys() or not total or not term
+            self.is_value = self.is_value and not alike
+            total, self.form = self.real.add(total, term), Form.OTHER
         self.depth -= 1
         return total
 
@@ -204,17 +249,38 @@ class _Parser:
             negative = self.take() == "-"
         product = self.power()
         while self.peek() in TIMES or self.peek() in OVER or self.peek() in STARTS:
+            form = self.form
             if self.peek() in OVER:
                 self.at += 1
-                product = self.real.divide(product, self.power())
+                product = self.quotient(product, form, self.power())
                 continue
             if self.peek() in TIMES:
                 self.at += 1
             product = self.real.multiply(product, self.power())
+            if (form, self.form) != (Form.NUMBER, Form.TEN_POWER):
+                self.worked_out(product)
+            self.form = Form.OTHER
         return self.real.negate(product) if negative else product
 
+    def worked_out(self, result: Real) -> Real:
+        """``result`` of an operation: where it is rational, the answer could have given it."""
+        self.is_value = self.is_value and as_fraction(result) is None
+        self.form = Form.OTHER
+        return result
+
+    def quotient(self, top: Real, form: Form, bottom: Real) -> Real:
+        """top / bottom, which was read last: of two numbers a fraction, where it is not whole or over 1."""
+        result = self.real.divide(top, bottom)
+        if (form, self.form) != (Form.NUMBER, Form.NUMBER):
+            return self.worked_out(result)
+        value = as_fraction(result)
+        assert value is not None
+        self.is_value = self.is_value and (value.denominator > 1 or as_fraction(bottom) == 1)
+        self.form = Form.OTHER
+        return result
+
     def power(self) -> Real:
-        value = self.atom()
+        at, value = self.at, self.atom()
         if self.peek() == "^":
             self.at += 1
             if self.peek() == "{" and self.peek(1) in DEGREES and self.peek(2) == "}":
@@ -222,7 +288,13 @@ class _Parser:
             elif self.peek() in DEGREES:
                 self.at += 1
             else:
-                value = self.real.power(value, self.exponent())
+                ten, exponent = self.tokens[at : self.at - 1] == ["10"], self.exponent()
+                whole = self.form == Form.NUMBER and as_fraction(exponent, whole=True) is not None
+                value = self.real.power(value, exponent)
+                if ten and whole:
+                    self.form = Form.TEN_POWER
+                else:
+                    self.worked_out(value)
         while self.peek() in ("%", "\\%") or self.peek() in DEGREES:
             if self.take() not in DEGREES:
                 value = self.real.divide(value, rational(Fraction(100)))
@@ -248,12 +320,14 @@ class _Parser:
             value = self.decimal()
             if token.isdigit() and self.peek() == "\\frac":
                 whole = [_is_whole(self.tokens, self.at + 1), _is_whole(self.tokens, self.at + 4)]
-                combine = self.real.add if all(whole) else self.real.multiply
-                value = combine(value, self.fraction())
+                fraction = self.fraction()
+                if all(whole):
+                    value = self.real.add(value, fraction)
+                else:
+                    value = self.worked_out(self.real.multiply(value, fraction))
             return value
         if token in ("\\pi", "\u03c0"):
-            self.at += 1
-            return PI
+            return self.pi()
         if token == "\\frac":
             return self.fraction()
         if token == "\\sqrt":
@@ -267,13 +341,14 @@ class _Parser:
         if _is_decimal(token):
             self.at += 1
             if token.isdigit() and len(token) == 2:
-                return self.real.divide(_decimal(token[0]), _decimal(token[1]))
+                self.form = Form.NUMBER
+                return self.quotient(_decimal(token[0]), Form.NUMBER, _decimal(token[1]))
             if not token.isdigit() or len(token) > 1:
                 raise Unreadable(f"unexpected {token!r}")
-            top = _decimal(token)
+            top, self.form = _decimal(token), Form.NUMBER
         else:
             top = self.argument()
-        return self.real.divide(top, self.argument())
+        return self.quotient(top, self.form, self.argument())
 
     def root(self) -> Real:
         self.take("\\sqrt")
@@ -285,18 +360,23 @@ class _Parser:
                 raise Unreadable(f"unexpected {token!r}")
             degree = int(token)
             self.take("]")
-        return self.real.root(self.argument(), degree)
+        return self.worked_out(self.real.root(self.argument(), degree))
 
     def argument(self) -> Real:
         if _is_decimal(self.peek()):
             return self.decimal()
         if self.peek() in ("\\pi", "\u03c0"):
-            self.at += 1
-            return PI
+            return self.pi()
         return self.group()
 
+    def pi(self) -> Real:
+        self.at += 1
+        self.form = Form.OTHER
+        return PI
+
     def decimal(self) -> Real:
-        return _decimal(self.take())
+        value, self.form = _decimal(self.take()), Form.NUMBER
+        return value
 
 
 def _is_decimal(token: str) -> bool:
