@@ -72,7 +72,9 @@ class QwenVLAdapter(VisionLanguageAdapter):
         )
         embeddings = torch.cat(list(features.pooler_output))
         # Qwen3-VL also adds features of earlier vision layers to its first hidden states: kept side by side.
-        deepstack = [torch.cat(list(level)) for level in getattr(features, "deepstack_features", None) or ()]
+        # A level is one tensor for all images up to transformers 5.17, later a tensor for each image.
+        levels = getattr(features, "deepstack_features", None) or ()
+        deepstack = [level if isinstance(level, Tensor) else torch.cat(list(level)) for level in levels]
         return torch.cat([embeddings, *deepstack], dim=1)
 
     def _language_inputs(self, is_image: Tensor, image_features: Tensor) -> tuple[Tensor, dict[str, Any]]:

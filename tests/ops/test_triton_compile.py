@@ -40,6 +40,11 @@ def test_no_kernel_spills(report: dict[str, Any]) -> None:
     assert all(0 < kernel["registers"] <= 255 for kernel in report["kernels"])
 
 
+def test_no_division_is_approximate(report: dict[str, Any]) -> None:
+    """Equal boxes score exactly 1, which two units in the last place would spoil."""
+    assert [kernel for kernel in report["kernels"] if kernel["approximate_divisions"]] == []
+
+
 def test_shared_memory_fits_a_block(report: dict[str, Any]) -> None:
     assert [k for k in report["kernels"] if k["shared"] > MAX_SHARED[k["capability"]]] == []
 

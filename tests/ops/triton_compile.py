@@ -72,6 +72,7 @@ def compile_one(kernel, types: str, options: dict, capability: int) -> dict:
         "shared": compiled.metadata.shared,
         "dots": sorted(set(re.findall(r"tt\.dot .*?: (tensor<\S+) \*", compiled.asm["ttir"]))),
         "wgmma": "wgmma.mma_async" in compiled.asm["ptx"],
+        "approximate_divisions": len(re.findall(r"\bdiv\.(?:full|approx)\b", compiled.asm["ptx"])),
         **resources(compiled.asm["ptx"]),
     }
 

@@ -11,6 +11,7 @@ from mixed_r1.models.packing import PackItem, pack_groups
 from mixed_r1.models.policy import completion_logprobs
 from mixed_r1.rollout import SamplingParams, sample_completions
 from mixed_r1.rollout.sampler import random_stream
+from mixed_r1.schema import Sample
 
 PARAMS = SamplingParams(max_new_tokens=12)
 
@@ -38,6 +39,33 @@ def test_logprobs_equal_the_training_forward(adapter, encoded, temperature):
         torch.testing.assert_close(logprobs, sampled, atol=1e-5, rtol=0)
         seen += sampled.numel()
     assert seen == sum(len(c) for c in completions)
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "internvl"])
+def test_logprobs_of_a_bfloat16_model_are_those_of_the_policy(family):
+    """The first token: its hidden state has the same bits in both forwards, so the log-probs must agree to
+    float32. Logits rounded to bfloat16 would be off by 0.01."""
+    adapter = tiny_adapter(
+        family, corpus=["Which digit?", "<think>Tall.</think>"], tied=False, dtype=torch.bfloat16
+    )
+    with torch.no_grad():
+        adapter.output_weight.mul_(4)
+    samples = [Sample(id=str(i), task="open_ended", question=f"Digit {i}?", answer="1") for i in range(4)]
+    prompts = [adapter.encode(sample) for sample in samples]
+    params = SamplingParams(max_new_tokens=1)
+    groups = sample_completions(
+        adapter, prompts, [sample.id for sample in samples], num_completions=8, params=params, seed=1
+    )
+    items = [
+        PackItem(prompt, tuple(c.tokens for c in group), tuple(range(8)))
+        for prompt, group in zip(prompts, groups, strict=True)
+    ]
+    for item, group in zip(items, groups, strict=True):
+        (pack,) = pack_groups([item], adapter, max_tokens=512)
+        with torch.no_grad():
+            expected, entropies = completion_logprobs(adapter, pack)
+        assert entropies.min() > 0.5
+        torch.testing.assert_close(torch.cat([c.logprobs for c in group]), expected, atol=1e-5, rtol=0)
 
 
 def test_same_draws_whatever_the_batch(adapter, encoded):

@@ -33,10 +33,20 @@ def load_boxes(boxes_ptr, angle_ptr, offs, mask, KIND: tl.constexpr):
 
 
 @triton.jit
+def divide(numerator, denominator):
+    """numerator / denominator, rounded to nearest. Triton's own ``/`` is an approximation in float32, of which
+    equal boxes would get scores beside 1."""
+    if numerator.dtype == tl.float32:
+        return tl.div_rn(numerator, denominator)
+    else:
+        return numerator / denominator
+
+
+@triton.jit
 def ratio(numerator, denominator):
     """numerator / denominator, and 0 where the denominator is not above 0."""
     positive = denominator > 0.0
-    return tl.where(positive, numerator / tl.where(positive, denominator, 1.0), 0.0)
+    return tl.where(positive, divide(numerator, tl.where(positive, denominator, 1.0)), 0.0)
 
 
 @triton.jit
@@ -45,11 +55,11 @@ def score_boxes(ax1, ay1, ax2, ay2, a_angle, bx1, by1, bx2, by2, b_angle, KIND: 
     width = tl.maximum(ax2, bx2) - tl.minimum(ax1, bx1)
     height = tl.maximum(ay2, by2) - tl.minimum(ay1, by1)
     x_unit, y_unit = tl.where(width > 0.0, width, 1.0), tl.where(height > 0.0, height, 1.0)
-    x_overlap = tl.maximum(tl.minimum(ax2, bx2) - tl.maximum(ax1, bx1), 0.0) / x_unit
-    y_overlap = tl.maximum(tl.minimum(ay2, by2) - tl.maximum(ay1, by1), 0.0) / y_unit
+    x_overlap = divide(tl.maximum(tl.minimum(ax2, bx2) - tl.maximum(ax1, bx1), 0.0), x_unit)
+    y_overlap = divide(tl.maximum(tl.minimum(ay2, by2) - tl.maximum(ay1, by1), 0.0), y_unit)
     intersection = x_overlap * y_overlap
-    a_area = ((ax2 - ax1) / x_unit) * ((ay2 - ay1) / y_unit)
-    b_area = ((bx2 - bx1) / x_unit) * ((by2 - by1) / y_unit)
+    a_area = divide(ax2 - ax1, x_unit) * divide(ay2 - ay1, y_unit)
+    b_area = divide(bx2 - bx1, x_unit) * divide(by2 - by1, y_unit)
     union = (a_area + b_area) - intersection
     iou = tl.minimum(ratio(intersection, union), 1.0)
     score = iou
@@ -60,8 +70,8 @@ def score_boxes(ax1, ay1, ax2, ay2, a_angle, bx1, by1, bx2, by2, b_angle, KIND: 
     if (KIND == "diou") | (KIND == "ciou"):
         unit = tl.maximum(x_unit, y_unit)
         unit = tl.where(width > 0.0, tl.where(height > 0.0, unit, x_unit), y_unit)
-        dx, dy = ((ax1 - bx1) + (ax2 - bx2)) / unit, ((ay1 - by1) + (ay2 - by2)) / unit
-        across, down = width / unit, height / unit
+        dx, dy = divide((ax1 - bx1) + (ax2 - bx2), unit), divide((ay1 - by1) + (ay2 - by2), unit)
+        across, down = divide(width, unit), divide(height, unit)
         score = iou - ratio(0.25 * (dx * dx + dy * dy), across * across + down * down)
     if KIND == "ciou":
         turn = a_angle - b_angle
