@@ -1,15 +1,20 @@
-"""python -m benchmarks.gpu_check: build, check and time everything on an NVIDIA GPU, in under eight minutes.
+"""python -m benchmarks.gpu_check --out FOLDER: all the evidence that a GPU can give, in nine minutes.
 
-1. builds the compiled modules in place from source;
-2. csrc/cuda: the programs of tests/ops/cuda_on_cpu by nvcc, on the GPU, then under compute-sanitizer;
-3. tests/ops/device_*.py: every impl that can run there against the float64 reference;
-4. times every op beside its peers, each op in a process of its own;
-5. one training step of a random Qwen2.5-VL-3B beside TRL's (gpu_train_step.py), where it fits the memory.
+The stages, in the order of their worth, each with the most seconds it may take (``plan``):
 
-Each part has a time limit and its failure stops no other; a tool that is missing is named. Writes
-benchmarks/results/<date>-gpu.jsonl and a summary beside it. Exit status: 0 all passed, 1 something failed,
-2 no GPU. It needs torch, triton, NumPy, pytest, tokenizers and nanobind, the last part also the train extra
-and trl; no network.
+install      the wheels of a bundle (``--bundle``, made by ``make gpu-bundle``), for a machine without a network
+build        the compiled modules, only where they cannot be imported
+environment  what is installed, and that every implementation can run
+checks       csrc/cuda's check programs and tests/ops/device_*.py, four at once
+step         our training step of a random Qwen2.5-VL-3B (gpu_train_step.py)
+timings      device time, call time and share of the floor of every op, beside torch (gpu_time.py)
+compiled     the same of torch.compile of the peers
+peer         TRL's training step
+sanitizer    compute-sanitizer's memcheck of all check programs, and racecheck of bmas
+
+Every part is a process of its own, killed with all it started when its time is up, and recorded when it ends:
+parts.jsonl, records.jsonl (measurements), log.txt and summary.txt in FOLDER. It needs no git and no network.
+``--dry`` runs small sizes on a CPU. Exit status: 0 all passed, 1 something failed, 2 no GPU.
 """
 
 from __future__ import annotations
@@ -19,188 +24,230 @@ import datetime
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
+
+from benchmarks.gpu_bundle import source_digest
+from benchmarks.gpu_parts import Part, Runner, Stage
+from benchmarks.gpu_programs import NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-CHECKS = ROOT / "tests" / "ops" / "cuda_on_cpu"
-SECONDS = 460  # for everything
-TRAIN_STEP_BYTES = 72e9  # float32 weights, gradients, AdamW's state and the activations of the larger side
+MINUTES = 9.0
+TRAIN_STEP_BYTES = 72e9  # weights, gradients, AdamW's state and the activations of the larger side
 OPS = ("bmas", "box_iou", "group_advantages", "token_logprobs")
+# The dry run's tests: one or two of each op, as the interpreter takes its time.
+DRY_TESTS = "empty or worked_by_hand or nothing_to_compare or no_tokens"
 
 
-class Part(NamedTuple):
-    name: str
-    outcome: str  # "passed", "failed" or "left out"
-    seconds: float
-    output: str  # the end of it, or why it was left out
+class Place(NamedTuple):
+    """Where a check runs and writes."""
+
+    out: Path
+    work: Path  # installed wheels, the checkpoint: not kept
+    bundle: Path | None
+    dry: bool
+    memory: float  # bytes of the GPU
+
+    def python(self, module: str, *arguments: object) -> list[object]:
+        return [sys.executable, "-m", module, *arguments, *(["--dry"] if self.dry else [])]
 
 
-class Runner:
-    """Runs commands within what is left of the time for everything."""
+# The most seconds of each stage, in their order: nine minutes together.
+LIMITS = {
+    "install": 20,
+    "build": 45,  # about 60 seconds of one core, on several
+    "environment": 25,
+    "checks": 75,
+    "step": 100,
+    "timings": 120,
+    "compiled": 45,
+    "peer": 65,
+    "sanitizer": 45,
+}
 
-    def __init__(self) -> None:
-        self.ends = time.monotonic() + SECONDS
-        self.parts: list[Part] = []
 
-    def run(self, name: str, command: list[object], limit: float) -> bool:
-        limit = min(limit, self.ends - time.monotonic())
-        if limit < 1:
-            return self.leave_out(name, "no time left")
-        environment = os.environ | {
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}",
-            "PYTHONUNBUFFERED": "1",
-        }
-        environment.pop("TRITON_INTERPRET", None)
-        words = [str(word) for word in command]
-        print(f"\n== {name}", flush=True)
-        started = time.monotonic()
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-            try:
-                status: object = subprocess.run(
-                    words, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, timeout=limit
-                ).returncode
-            except subprocess.TimeoutExpired:
-                status = f"stopped after {limit:.0f} s"
-            log.seek(0)
-            output = log.read()
-        print(output[-6000:], flush=True)
-        passed = status == 0
-        tail = output if passed else f"{output}\n[exit status: {status}]"
-        self.parts.append(
-            Part(name, "passed" if passed else "failed", time.monotonic() - started, tail[-4000:])
-        )
-        return passed
+def plan(place: Place) -> Iterator[Stage]:
+    """Every stage after install and build, which ``prepare`` runs."""
+    python, records = place.python, place.out / "records.jsonl"
+    versions = Part("versions", python("benchmarks.gpu_environment"), 25)
+    yield Stage("environment", LIMITS["environment"], [versions])
+    yield Stage("checks", LIMITS["checks"], list(_checks(place)), at_once=2 if place.dry else 4)
+    yield Stage("step", LIMITS["step"], list(_step(place)))
+    timing = [Part(f"time of {op}", python("benchmarks.gpu_time", op, "--out", records), 60) for op in OPS]
+    yield Stage("timings", LIMITS["timings"], timing)
+    compiled = [
+        Part(f"compiled {op}", python("benchmarks.gpu_time", op, "--out", records, "--compiled"), 20)
+        for op in OPS
+    ]
+    yield Stage("compiled", LIMITS["compiled"], compiled)
+    yield Stage("peer", LIMITS["peer"], list(_step(place, "--peer")))
+    tools = [("memcheck", name) for name in NAMES] + [("racecheck", "bmas")]
+    parts = [
+        Part(f"{tool} {name}", [*python("benchmarks.gpu_programs", name), "--tool", tool], 40)
+        for tool, name in tools
+    ]
+    yield Stage("sanitizer", LIMITS["sanitizer"], parts, at_once=2)
 
-    def leave_out(self, name: str, why: str) -> bool:
-        print(f"\n== {name}: left out, {why}", flush=True)
-        self.parts.append(Part(name, "left out", 0.0, why))
-        return False
+
+def _checks(place: Place) -> Iterator[Part]:
+    for path in sorted((ROOT / "tests" / "ops").glob("device_*.py")):
+        if path.stem == "device_memory":  # for the interpreter alone
+            continue
+        command: list[object] = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", path]
+        environment = {}
+        if place.dry:
+            command += ["-k", DRY_TESTS]
+            environment = {"TRITON_INTERPRET": "1"}
+        yield Part(path.stem, command, 75, environment)
+    for name in NAMES:
+        if not place.dry or name == "box_iou":  # a thread for each of the GPU's: the others take minutes
+            yield Part(f"program {name}", place.python("benchmarks.gpu_programs", name), 60)
+
+
+def _step(place: Place, *arguments: str) -> Iterator[Part]:
+    size, device, seconds = ("tiny", "cpu", 0.1) if place.dry else ("3b", "cuda", 12.0)
+    command: list[object] = [sys.executable, "-m", "benchmarks.gpu_train_step", *arguments, "--size", size]
+    command += ["--device", device, "--seconds", seconds, "--out", place.out / "records.jsonl"]
+    name = "TRL" if arguments else "ours"
+    yield Part(name, [*command, "--folder", place.work / "step"], 100)
+
+
+def lacking(stage: str, place: Place, environment: dict[str, str]) -> str | None:
+    """Why a stage cannot run here."""
+    if stage in ("step", "peer"):
+        if not place.dry and place.memory < TRAIN_STEP_BYTES:
+            return f"needs {TRAIN_STEP_BYTES / 1e9:.0f} GB, the GPU has {place.memory / 1e9:.0f}"
+        packages = ["transformers", "pydantic", "datasets", *(["trl"] if stage == "peer" else [])]
+        absent = [name for name in packages if not _imports(f"find_spec({name!r})", environment)]
+        if absent:
+            return f"{', '.join(absent)} not installed"
+        if stage == "peer" and not (place.work / "step" / "mixed_r1.json").exists():
+            return "our own step has not run"
+    if stage == "sanitizer" and shutil.which("compute-sanitizer") is None:
+        return "compute-sanitizer is not installed"
+    return None
+
+
+def _imports(expression: str, environment: dict[str, str]) -> bool:
+    """Whether an expression about find_spec holds under ``environment``."""
+    code = f"from importlib.util import find_spec; raise SystemExit(not ({expression}))"
+    return subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT).returncode == 0
+
+
+def prepare(runner: Runner, place: Place, may_build: bool) -> None:
+    """Install the bundle and build what does not import; ``runner.environment`` then has the paths."""
+    environment = dict(runner.environment)
+    paths = [str(ROOT), *filter(None, [environment.get("PYTHONPATH")])]
+    fresh = False
+    if place.bundle is not None:
+        manifest = json.loads((place.bundle / "manifest.json").read_text(encoding="utf-8"))
+        fresh = manifest["sources"] == source_digest()
+        wheels = sorted((place.bundle / "wheels").glob("*.whl"))
+        kept = [path for path in wheels if fresh or not path.name.startswith("mixed_r1-")]
+        site = place.work / "site"
+        command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--no-compile"]
+        command += ["--quiet", "--disable-pip-version-check", "--target", site, *kept]
+        runner.run(Stage("install", LIMITS["install"], [Part("wheels", command, LIMITS["install"])]))
+        paths.insert(1, str(site))
+        environment["MIXED_R1_GPU_PROGRAMS"] = str(place.bundle / "programs") if fresh else os.devnull
+        environment["MIXED_R1_GPU_ORACLES"] = str(place.bundle / "oracles")
+        if not fresh:
+            print("the bundle was made of other sources than these: its own modules are left out")
+    if not fresh:
+        paths.append(str(ROOT / "kernels"))
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    runner.environment = environment
+    wanted = "" if place.dry else "; from mixed_r1_kernels import ops; assert ops.has_cuda"
+    check = [sys.executable, "-c", f"from mixed_r1_kernels import _native{wanted}"]
+    if subprocess.run(check, env=environment, cwd=ROOT, capture_output=True).returncode == 0:
+        return
+    if not may_build:
+        runner.leave_out("build", "in place", "the modules cannot be imported, and --no-build was given")
+        return
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    modules = {"MIXED_R1_TORCH_OPS": "1", "MIXED_R1_CUDA": "1", "MIXED_R1_CUDA_ARCHS": "90a"}
+    part = Part("in place", command, LIMITS["build"], {} if place.dry else modules)
+    runner.run(Stage("build", LIMITS["build"], [part]))
+    runner.environment = environment | {"PYTHONPATH": os.pathsep.join([*paths, str(ROOT / "kernels")])}
 
 
 def gpu() -> tuple[str, float] | None:
     """The GPU's name and bytes of memory; None where torch is missing or sees no GPU."""
-    try:
-        import torch
-    except ImportError:
+    code = (
+        "import torch; assert torch.cuda.is_available(); "
+        "print(torch.cuda.get_device_name()); print(torch.cuda.get_device_properties(0).total_memory)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if shown.returncode != 0:
         return None
-    if not torch.cuda.is_available():
-        return None
-    return torch.cuda.get_device_name(), float(torch.cuda.get_device_properties(0).total_memory)
+    name, memory = shown.stdout.splitlines()[-2:]
+    return name, float(memory)
 
 
-def build(runner: Runner) -> None:
-    runner.run("build in place", [sys.executable, "setup.py", "-q", "build_ext", "--inplace"], 180)
-
-
-def cuda_programs(runner: Runner, folder: Path) -> None:
-    nvcc, sanitizer = shutil.which("nvcc"), shutil.which("compute-sanitizer")
-    for check in sorted(CHECKS.glob("check_*.cpp")):
-        name = check.stem.removeprefix("check_")
-        if nvcc is None:
-            runner.leave_out(f"csrc/cuda/{name}.cu", "nvcc is not installed")
-            continue
-        program = folder / check.stem
-        if not runner.run(f"nvcc {name}", [nvcc, *nvcc_arguments(check, "native"), "-o", program], 90):
-            continue
-        runner.run(f"csrc/cuda/{name}.cu on the GPU", [program], 30)
-        for tool in ("memcheck", "racecheck"):
-            if sanitizer is None:
-                runner.leave_out(f"{tool} {name}", "compute-sanitizer is not installed")
-            else:
-                command = [sanitizer, "--tool", tool, "--error-exitcode", "1", program]
-                runner.run(f"{tool} {name}", command, 40)
-
-
-def nvcc_arguments(check: Path, arch: str) -> list[object]:
-    """What builds a check program for a GPU; the program's first line names its other sources."""
-    csrc = ROOT / "csrc"
-    with check.open(encoding="ascii") as file:
-        others = file.readline().removeprefix("// With").removesuffix(".\n").split()
-    kernels = csrc / "cuda" / f"{check.stem.removeprefix('check_')}.cu"
-    flags = ["-std=c++20", "-O2", f"-arch={arch}", f"-I{csrc}", "-Xcompiler=-pthread"]
-    return [*flags, kernels, *(csrc / name for name in others), check]
-
-
-def tests(runner: Runner) -> None:
-    for path in sorted((ROOT / "tests" / "ops").glob("device_*.py")):
-        runner.run(path.stem, [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path], 100)
-
-
-def timings(runner: Runner, records: Path) -> None:
-    for op in OPS:
-        command = [sys.executable, "-m", "benchmarks.gpu_check", "--time", op, "--out", records]
-        runner.run(f"timing of {op}", command, 90)
-
-
-def train_step(runner: Runner, records: Path, memory: float) -> None:
-    name = "training step of a random Qwen2.5-VL-3B beside TRL"
-    if memory < TRAIN_STEP_BYTES:
-        runner.leave_out(name, f"needs {TRAIN_STEP_BYTES / 1e9:.0f} GB, the GPU has {memory / 1e9:.0f}")
-        return
-    lacking = [package for package in ("transformers", "trl", "datasets") if find_spec(package) is None]
-    if lacking:
-        runner.leave_out(name, f"{', '.join(lacking)} not installed")
-        return
-    runner.run(name, [sys.executable, "-m", "benchmarks.gpu_train_step", "--out", records], 200)
-
-
-def time_one(op: str, records: Path) -> None:
-    from benchmarks.gpu_cases import CASES
-    from benchmarks.harness import keep_pages, measure, print_table, write_records
-
-    keep_pages()
-    for case in CASES[op]():
-        measurements = measure(case, clock="wall", seconds=1.0)
-        print_table(case, measurements)
-        write_records(records, op, case, measurements, 1)
-
-
-def summary(runner: Runner, device: str) -> Iterator[str]:
-    yield f"{device}, {datetime.datetime.now().isoformat(timespec='seconds')}"
-    for part in runner.parts:
-        yield f"{part.outcome:9}{part.seconds:7.1f} s  {part.name}"
-    for part in runner.parts:
-        if part.outcome != "passed" or part.name.startswith(("timing", "training")):
-            yield f"\n== {part.name}: {part.outcome}\n{part.output}"
+def arguments() -> argparse.Namespace:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.gpu_check", description=__doc__, formatter_class=formatter
+    )
+    parser.add_argument("--out", type=Path, help="a folder (default: runs/gpu-<date and time>)")
+    parser.add_argument("--bundle", type=Path, help="what `make gpu-bundle` made")
+    parser.add_argument("--only", help=f"stages, by commas, of {', '.join(list(LIMITS)[2:])}")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="for everything")
+    parser.add_argument("--no-build", action="store_true", help="never run a compiler for the modules")
+    parser.add_argument("--dry", action="store_true", help="every part on a CPU, at a small size")
+    options = parser.parse_args()
+    options.stages = options.only.split(",") if options.only else list(LIMITS)
+    unknown = sorted(set(options.stages) - set(LIMITS))
+    if unknown:
+        parser.error(f"--only must name stages of {', '.join(LIMITS)}, got {', '.join(unknown)}")
+    if not options.minutes > 0:
+        parser.error(f"--minutes must be above 0, got {options.minutes}")
+    if options.bundle and not (options.bundle / "manifest.json").is_file():
+        parser.error(f"--bundle must be a folder with manifest.json, got {options.bundle}")
+    return options
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__)
-    parser.add_argument("--time", choices=OPS, help="only time one op (what a part of the whole runs)")
-    parser.add_argument("--out", type=Path, help="JSON lines (default: benchmarks/results/<date>-gpu.jsonl)")
-    options = parser.parse_args()
-    found = gpu()
+    started, options = time.monotonic(), arguments()
+    found = ("a CPU (dry run)", 0.0) if options.dry else gpu()
     if found is None:
         print("no GPU: torch is not installed, or sees no CUDA device; nothing was checked", file=sys.stderr)
         return 2
-    device, memory = found
-    records = options.out or RESULTS / f"{datetime.date.today().isoformat()}-gpu.jsonl"
-    if options.time:
-        time_one(options.time, records)
-        return 0
-    runner = Runner()
-    build(runner)
-    with tempfile.TemporaryDirectory() as folder:
-        cuda_programs(runner, Path(folder))
-    tests(runner)
-    timings(runner, records)
-    train_step(runner, records, memory)
-    records.parent.mkdir(parents=True, exist_ok=True)
-    with records.open("a", encoding="utf-8") as file:
-        for part in runner.parts:
-            file.write(json.dumps({"gpu": device, **part._asdict()}) + "\n")
-    text = "\n".join(summary(runner, device))
-    records.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
-    print(f"\n{text}\n\nrecorded in {records} and {records.with_suffix('.txt')}")
-    return 1 if any(part.outcome == "failed" for part in runner.parts) else 0
+    now = datetime.datetime.now().isoformat(timespec="seconds")
+    out = (options.out or ROOT / "runs" / f"gpu-{now.replace(':', '')}").resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    environment = dict(os.environ)
+    environment.pop("TRITON_INTERPRET", None)
+    environment.pop("MIXED_R1_IMPL", None)
+    if options.dry:
+        environment |= {"OMP_NUM_THREADS": "1", "MIXED_R1_COMPILE_BACKEND": "eager"}
+    ends = started + 60 * options.minutes
+    runner = Runner(out, ends, ROOT, environment, title=f"{found[0]}, {now}")
+    signal.signal(signal.SIGTERM, _interrupted)
+    with tempfile.TemporaryDirectory() as work:
+        bundle = options.bundle.resolve() if options.bundle else None
+        place = Place(out, Path(work), bundle, options.dry, found[1])
+        prepare(runner, place, not options.no_build)
+        for stage in plan(place):
+            if stage.name in options.stages:
+                why = lacking(stage.name, place, dict(runner.environment))
+                if why is None:
+                    runner.run(stage)
+                else:
+                    runner.leave_out(stage.name, stage.name, why)
+    runner.summarise()
+    print(f"\nrecorded in {out}")
+    return int(any(one.outcome in ("failed", "stopped") for one in runner.outcomes))
+
+
+def _interrupted(*_: object) -> NoReturn:
+    raise SystemExit(143)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""One GRPO step of a random Qwen2.5-VL-3B beside TRL's, each in a process of its own, as one GPU holds one.
+"""One GRPO step of a random Qwen2.5-VL-3B, and TRL's beside it, each in a process of its own.
 
-``python -m benchmarks.gpu_train_step --out FILE`` writes a checkpoint of the published sizes with random
-bfloat16 weights, then runs TRL's side, then ours, from it: 2 prompts of 280 tokens (256 of an image) x 8
+``python -m benchmarks.gpu_train_step --folder FOLDER --out FILE`` writes a checkpoint of the published sizes
+with random bfloat16 weights, and times our step from it: 2 prompts of 280 tokens (256 of an image) x 8
 completions of 32. A step is rows in, updated weights out: rollout, reward, advantages, loss, gradient,
-clipping, AdamW. Ours trains bfloat16 weights with float32 copies, TRL float32 weights under bfloat16
-autocast; the vision tower is frozen on both sides. Correctness first: both give the log-probs of the
-completions that TRL drew first.
+clipping, AdamW. The vision tower is frozen. It needs no TRL; what it checks is that the sampler's log-probs
+are those of the policy (``old_kl``).
+
+``--peer`` then, in the same folder, times TRL's step, compares the log-probs of the completions that TRL drew
+first, and records both. Ours trains bfloat16 weights with float32 copies, TRL float32 weights under bfloat16
+autocast.
 
 ``--size tiny`` is a float32 model of half a million parameters, for a machine without a GPU.
 """
@@ -13,14 +16,13 @@ completions that TRL drew first.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +30,7 @@ import torch
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, PrinterCallback
 
-from benchmarks.harness import ROOT, Case, Measurement, print_table, write_records
+from benchmarks.harness import Case, Measurement, print_table, write_records
 from benchmarks.trl_peer import conversations, grpo_trainer, quiet
 from mixed_r1.data import save_samples
 from mixed_r1.models import load_adapter, tiny_adapter
@@ -86,13 +88,13 @@ SIZES = {
 
 
 class Side(NamedTuple):
-    """What one side's process reports. ``difference``: the mean one of a log-prob, None for TRL's own."""
+    """What one side reports. ``old_kl``, of sampler and policy: the worst of our steps, None for TRL's."""
 
     seconds: list[float]
     peak_bytes: int | None
     missing_tokens: float
     groups_without_gradient: float
-    difference: float | None = None
+    old_kl: float | None = None
 
 
 def write_checkpoint(folder: Path, size: Size, device: str) -> int:
@@ -135,19 +137,21 @@ def rows() -> list[Sample]:
     ]
 
 
-def timed(step: Callable[[], tuple[float, float]], device: str, seconds: float) -> Side:
+def timed(step: Callable[[], tuple[float, ...]], device: str, seconds: float) -> Side:
     """One step to compile and allocate, then steps for about ``seconds``, three at least."""
     worst = step()
+    print(f"first step done: {worst}", flush=True)
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
     times: list[float] = []
     while len(times) < 3 or sum(times) < seconds:
         started = time.perf_counter()
-        worst = tuple(map(max, worst, step()))  # type: ignore[assignment]
+        worst = tuple(map(max, worst, step()))
         if device == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - started)
+        print(f"step: {times[-1]:.3f} s", flush=True)
     peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
     return Side(times, peak, *worst)
 
@@ -195,7 +199,7 @@ def trl_side(folder: Path, device: str, seconds: float) -> Side:
         found = peer._get_per_token_logps_and_entropies(peer.model, ids, mask, NUM_TOKENS, **fields)[0]
     torch.save((batch["completion_ids"].cpu(), found.float().cpu()), folder / "logprobs.pt")
 
-    def step() -> tuple[float, float]:
+    def step() -> tuple[float, ...]:
         with quiet():
             peer.training_step(peer.model_wrapped, inputs, None)
         peer.accelerator.clip_grad_norm_(peer.model.parameters(), peer.args.max_grad_norm)
@@ -229,52 +233,67 @@ def our_side(folder: Path, device: str, seconds: float) -> Side:
     trainer.samples[:] = samples  # images decoded, as TRL has them
     adapter = trainer.adapter
     banned = tuple(sorted({*adapter.banned_tokens, *adapter.stop_tokens}))
-    saved = folder / "logprobs.pt"
-    difference = _difference(adapter, samples, *torch.load(saved)) if saved.exists() else None
     adapter.banned_tokens = banned  # no completion stops early
 
-    def step() -> tuple[float, float]:
+    def step() -> tuple[float, ...]:
         record = trainer._step()
-        return NUM_TOKENS - record["length/mean"], record["zero_variance"]
+        return NUM_TOKENS - record["length/mean"], record["zero_variance"], abs(record["old_kl"])
 
-    return timed(step, device, seconds)._replace(difference=difference)
+    return timed(step, device, seconds)
 
 
 @torch.no_grad()
-def _difference(
-    adapter: Any, samples: list[Sample], completions: torch.Tensor, expected: torch.Tensor
-) -> float:
-    """Mean difference from TRL's log-probs, whose softmax holds every token."""
+def logprob_difference(folder: Path, size: Size, device: str) -> float:
+    """Mean difference of our log-probs from those that TRL gave its completions, whose softmax holds every
+    token."""
+    completions, expected = torch.load(folder / "logprobs.pt")
+    samples, adapter = rows(), load_adapter(folder / "model", dtype=size.dtype, device=device)
     adapter.banned_tokens = ()
     items = [
         PackItem(adapter.encode(sample), tuple(completions[first : first + GROUP]), tuple(range(GROUP)))
         for first, sample in zip(range(0, len(completions), GROUP), samples, strict=True)
     ]
     packs = [pack for item in items for pack in pack_groups([item], adapter, max_tokens=4096)]
-    found = torch.cat([completion_logprobs(adapter, pack)[0].cpu() for pack in packs])
+    found = torch.cat([completion_logprobs(adapter, pack.to(device))[0].cpu() for pack in packs])
     return float((found - expected.flatten()).abs().mean())
 
 
-def compare(size_name: str, device: str, seconds: float, out: Path) -> int:
-    """Both sides, a table and records. 1 where a side failed or the log-probs differ, else 0."""
+def record_ours(folder: Path, size_name: str, device: str, seconds: float, out: Path) -> int:
+    """Our side, in this process. 1 where the sampler's log-probs are not the policy's, else 0."""
     size = SIZES[size_name]
-    sides: dict[str, Side] = {}
-    with TemporaryDirectory() as name:
-        folder = Path(name)
+    if not (folder / "model" / "config.json").exists():
+        started = time.perf_counter()
         parameters = write_checkpoint(folder / "model", size, device)
+        print(f"checkpoint of {parameters} parameters: {time.perf_counter() - started:.1f} s", flush=True)
+        (folder / "parameters.json").write_text(json.dumps(parameters), encoding="utf-8")
         if device == "cuda":
             torch.cuda.empty_cache()
-        for side in ("trl", "mixed_r1"):
-            words = ["--side", side, "--size", size_name, "--device", device, "--folder", name]
-            command = [sys.executable, "-m", "benchmarks.gpu_train_step", *words, "--seconds", str(seconds)]
-            done = subprocess.run(command, cwd=ROOT, text=True, stderr=subprocess.PIPE)
-            if done.returncode == 0:
-                sides[side] = Side(**json.loads((folder / f"{side}.json").read_text(encoding="utf-8")))
-            else:
-                print(f"{side} failed:\n{done.stderr[-2000:]}")
-    if "mixed_r1" not in sides:
-        return 1
-    ours = sides["mixed_r1"]
+    side = our_side(folder, device, seconds)
+    (folder / "mixed_r1.json").write_text(json.dumps(side._asdict()), encoding="utf-8")
+    _record(folder, size_name, {"mixed_r1": side}, None, out)
+    print(f"old_kl: at most {side.old_kl}, bound {size.tolerance}")
+    right = side.old_kl is not None and side.old_kl <= size.tolerance
+    return int(not right or bool(side.missing_tokens or side.groups_without_gradient))
+
+
+def record_both(folder: Path, size_name: str, device: str, seconds: float, out: Path) -> int:
+    """TRL's side, in this process, beside ours of before. 1 where the log-probs differ, else 0."""
+    size = SIZES[size_name]
+    ours = Side(**json.loads((folder / "mixed_r1.json").read_text(encoding="utf-8")))
+    sides = {"mixed_r1": ours, "trl": trl_side(folder, device, seconds)}
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    difference = logprob_difference(folder, size, device)
+    _record(folder, size_name, sides, difference, out)
+    print(f"mean difference in a log-prob: {difference}, at most {size.tolerance}")
+    incomplete = any(one.missing_tokens or one.groups_without_gradient for one in sides.values())
+    return int(incomplete or not difference <= size.tolerance)
+
+
+def _record(
+    folder: Path, size_name: str, sides: Mapping[str, Side], difference: float | None, out: Path
+) -> None:
     case = Case(
         name=f"train step, random Qwen2.5-VL {size_name}: 280 tokens, {NUM_PROMPTS} x {GROUP} x {NUM_TOKENS}",
         contenders=(),
@@ -283,26 +302,25 @@ def compare(size_name: str, device: str, seconds: float, out: Path) -> int:
         unit="token/s",
         formula="completion tokens",
         parameters={
-            "model_parameters": parameters,
+            "model_parameters": json.loads((folder / "parameters.json").read_text(encoding="utf-8")),
             "sides": {key: one._asdict() for key, one in sides.items()},
         },
     )
-    measurements = [_measurement("mixed_r1", ours, False)]
-    measurements += [_measurement(PEER, sides["trl"], True)] if "trl" in sides else []
+    error = sides["mixed_r1"].old_kl if difference is None else difference
+    measurements = [
+        _measurement("mixed_r1" if key == "mixed_r1" else PEER, side, key != "mixed_r1", error or 0.0)
+        for key, side in sides.items()
+    ]
     print_table(case, measurements)
     write_records(out, "train_step", case, measurements, 1)
-    incomplete = any(one.missing_tokens or one.groups_without_gradient for one in sides.values())
-    wrong = ours.difference is not None and not ours.difference <= size.tolerance
-    print(f"mean difference in a log-prob: {ours.difference}, at most {size.tolerance}")
-    return int(wrong or incomplete or "trl" not in sides)
 
 
-def _measurement(name: str, side: Side, is_peer: bool) -> Measurement:
+def _measurement(name: str, side: Side, is_peer: bool, error: float) -> Measurement:
     times = sorted(side.seconds)
     return Measurement(
         name=name,
         is_peer=is_peer,
-        error=side.difference or 0.0,
+        error=error,
         median=statistics.median(times),
         p20=times[round(0.2 * (len(times) - 1))],
         p80=times[round(0.8 * (len(times) - 1))],
@@ -318,18 +336,13 @@ def main() -> int:
     parser.add_argument("--size", choices=SIZES, default="3b")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each side's steps")
-    parser.add_argument("--out", type=Path, help="JSON lines")
-    parser.add_argument("--side", choices=["mixed_r1", "trl"], help="only this one (what compare() runs)")
-    parser.add_argument("--folder", type=Path, help="the checkpoint's, with --side")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines")
+    parser.add_argument("--folder", type=Path, required=True, help="the checkpoint's and the sides'")
+    parser.add_argument("--peer", action="store_true", help="TRL's side, after ours")
     options = parser.parse_args()
-    if options.side is None:
-        if options.out is None:
-            parser.error("--out must name a file")
-        return compare(options.size, options.device, options.seconds, options.out)
-    run = our_side if options.side == "mixed_r1" else trl_side
-    found = run(options.folder, options.device, options.seconds)
-    (options.folder / f"{options.side}.json").write_text(json.dumps(found._asdict()), encoding="utf-8")
-    return 0
+    options.folder.mkdir(parents=True, exist_ok=True)
+    run = record_both if options.peer else record_ours
+    return run(options.folder, options.size, options.device, options.seconds, options.out)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ __all__ = [
     "measure",
     "print_scaling",
     "print_table",
+    "versions",
     "write_records",
 ]
 
@@ -206,7 +207,7 @@ def hardware() -> dict[str, Any]:
     return found
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -218,7 +219,10 @@ def _versions() -> dict[str, str]:
 
 def _commit() -> str:
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+        try:
+            done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+        except FileNotFoundError:  # a copy of the files, on a machine without git
+            return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
     changed = git("status", "--porcelain", "--", "csrc", "kernels", "setup.py", "benchmarks/*.py")
@@ -237,7 +241,7 @@ def _records(
         "parameters": case.parameters,
         "formula": case.formula,
         "hardware": hardware(),
-        "versions": _versions(),
+        "versions": versions(),
     }
     for one in measurements:
         ratios = {

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import psutil
 
-from benchmarks.harness import _commit, _versions, hardware
+from benchmarks.harness import _commit, hardware, versions
 from benchmarks.rewards import mixed_batch
 from mixed_r1.integrations import decode, encode
 from mixed_r1.integrations.default_reward import load_reward
@@ -76,7 +76,7 @@ def main() -> None:
 
 def machine() -> dict[str, Any]:
     shared = {"date": datetime.date.today().isoformat(), "commit": _commit(), **hardware()}
-    return {**shared, "load_average": round(os.getloadavg()[0], 1), "versions": _versions()}
+    return {**shared, "load_average": round(os.getloadavg()[0], 1), "versions": versions()}
 
 
 def requests(reward: MixedReward) -> dict[str, list[Request]]:

@@ -275,13 +275,15 @@ def _draw(
 
 
 def _logits(hidden_Rd: Tensor, weight_Vd: Tensor) -> Tensor:
-    """hidden @ weight.T, [R, V]: the float32 sums of the product. Rounded to a half-precision model's dtype they
-    would give log-probs that are off by hundredths, and not those of the policy's forward."""
+    """hidden @ weight.T [R, V]: the float32 sums of the product, as in the policy's forward.
+
+    Rounded to the dtype of a half-precision model they would give log-probs that are off by hundredths.
+    """
     if weight_Vd.dtype not in (torch.bfloat16, torch.float16):
         return (hidden_Rd @ weight_Vd.T).float()
     if weight_Vd.is_cuda:
         return torch.mm(hidden_Rd, weight_Vd.T, out_dtype=torch.float32)
-    # A product on the CPU rounds to its operands' dtype: they are widened, a block of the vocabulary at a time.
+    # The CPU rounds a product to its operands' dtype: they are widened, a block of the vocabulary at a time.
     wide_Rd = hidden_Rd.float()
     return torch.cat([wide_Rd @ block_vd.T.float() for block_vd in weight_Vd.split(8192)], dim=1)
 

@@ -34,8 +34,8 @@ def load_boxes(boxes_ptr, angle_ptr, offs, mask, KIND: tl.constexpr):
 
 @triton.jit
 def divide(numerator, denominator):
-    """numerator / denominator, rounded to nearest. Triton's own ``/`` is an approximation in float32, of which
-    equal boxes would get scores beside 1."""
+    """numerator / denominator, rounded to nearest. Triton's own ``/`` is approximate in float32: with it
+    equal boxes would score not quite 1."""
     if numerator.dtype == tl.float32:
         return tl.div_rn(numerator, denominator)
     else:
