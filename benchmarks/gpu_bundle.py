@@ -1,8 +1,9 @@
 """python -m benchmarks.gpu_bundle: one folder for a GPU machine without a network (`make gpu-bundle`).
 
-Run by the Python of an environment that has the machine's packages (`make gpu-bundle` makes it: torch is a CUDA
-build, no GPU is needed) and what setup.py needs, with nvcc on the path. The folder holds wheels/ (ours with CUDA, and the packages that the machine lacks), programs/
-(csrc/cuda's checks for one architecture), oracles/ and manifest.json; `gpu_check --bundle` uses all of them.
+Run by the Python of an environment that has the machine's packages (`make gpu-bundle` makes it: torch is a
+CUDA build, and no GPU is needed) and what setup.py needs, with nvcc on the path. The folder holds wheels/
+(ours with CUDA, and the packages that the machine lacks), programs/ (csrc/cuda's checks for one architecture),
+oracles/ and manifest.json; `gpu_check --bundle` uses all of them.
 
 What the machine has is told by ``--machine``, a file of ``name==version`` or ``name`` lines: the output of
 ``python -m pip list --format=freeze`` there.
@@ -51,9 +52,8 @@ def requirements() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     found = [*project["dependencies"], *extras["rewards"], *extras["train"], *extras["lora"]]
-    found += [
-        one for one in (*extras["bench"], *extras["dev"]) if re.match(r"trl|pytest|hypothesis|ml-dtypes", one)
-    ]
+    testing = re.compile("trl|pytest|hypothesis|ml-dtypes")
+    found += [one for one in (*extras["bench"], *extras["dev"]) if testing.match(one)]
     return [one for one in found if not one.startswith("mixed-r1[")]
 
 

@@ -2,7 +2,7 @@
 
 The stages, in the order of their worth, each with the most seconds it may take (``plan``):
 
-install      the wheels of a bundle (``--bundle``, made by ``make gpu-bundle``), for a machine without a network
+install      the wheels of a bundle (``--bundle``, of ``make gpu-bundle``), for a machine without a network
 build        the compiled modules, only where they cannot be imported
 environment  what is installed, and that every implementation can run
 checks       csrc/cuda's check programs and tests/ops/device_*.py, four at once
@@ -39,6 +39,7 @@ from benchmarks.gpu_programs import NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 MINUTES = 9.0
+SLOWER = 5  # the dry run's limits, in those of a GPU
 TRAIN_STEP_BYTES = 72e9  # weights, gradients, AdamW's state and the activations of the larger side
 OPS = ("bmas", "box_iou", "group_advantages", "token_logprobs")
 # The dry run's tests: one or two of each op, as the interpreter takes its time.
@@ -177,6 +178,12 @@ def prepare(runner: Runner, place: Place, may_build: bool) -> None:
     runner.environment = environment | {"PYTHONPATH": os.pathsep.join([*paths, str(ROOT / "kernels")])}
 
 
+def slower(stage: Stage) -> Stage:
+    """The stage with the time that a busy CPU takes."""
+    parts = [part._replace(limit=part.limit * SLOWER) for part in stage.parts]
+    return stage._replace(limit=stage.limit * SLOWER, parts=parts)
+
+
 def gpu() -> tuple[str, float] | None:
     """The GPU's name and bytes of memory; None where torch is missing or sees no GPU."""
     code = (
@@ -227,7 +234,7 @@ def main() -> int:
     environment.pop("MIXED_R1_IMPL", None)
     if options.dry:
         environment |= {"OMP_NUM_THREADS": "1", "MIXED_R1_COMPILE_BACKEND": "eager"}
-    ends = started + 60 * options.minutes
+    ends = started + 60 * options.minutes * (SLOWER if options.dry else 1)
     runner = Runner(out, ends, ROOT, environment, title=f"{found[0]}, {now}")
     signal.signal(signal.SIGTERM, _interrupted)
     with tempfile.TemporaryDirectory() as work:
@@ -238,7 +245,7 @@ def main() -> int:
             if stage.name in options.stages:
                 why = lacking(stage.name, place, dict(runner.environment))
                 if why is None:
-                    runner.run(stage)
+                    runner.run(slower(stage) if options.dry else stage)
                 else:
                     runner.leave_out(stage.name, stage.name, why)
     runner.summarise()

@@ -29,9 +29,8 @@ def main() -> int:
             print(f"{package}: not installed")
     print(", ".join(f"{tool}: {shutil.which(tool) or 'not found'}" for tool in TOOLS), flush=True)
     if shutil.which("nvidia-smi"):
-        subprocess.run(
-            ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.sm", "--format=csv"]
-        )
+        query = "--query-gpu=name,driver_version,memory.total,clocks.sm"
+        subprocess.run(["nvidia-smi", query, "--format=csv"])
 
     import torch
 

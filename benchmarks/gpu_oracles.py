@@ -1,8 +1,8 @@
 """Problems of gpu_check.py whose exact answers take longer than a GPU should wait, with the answers.
 
 ``python -m benchmarks.gpu_oracles FOLDER`` writes them beforehand, inputs included, because the texts depend
-on the versions of Python and of tokenizers. MIXED_R1_GPU_ORACLES names the folder when the cases are run; what
-is not in it is computed there and then.
+on the versions of Python and of tokenizers. MIXED_R1_GPU_ORACLES names the folder when the cases are run;
+what is not in it is computed there and then.
 """
 
 from __future__ import annotations
