@@ -1,8 +1,8 @@
 """python -m benchmarks.gpu_bundle: one folder for a GPU machine without a network (`make gpu-bundle`).
 
 Run by the Python of an environment that has the machine's packages (`make gpu-bundle` makes it: torch is a
-CUDA build, and no GPU is needed) and what setup.py needs, with nvcc on the path. The folder holds wheels/
-(ours with CUDA, and the packages that the machine lacks), programs/ (csrc/cuda's checks for one architecture),
+CUDA build, no GPU is needed) and what setup.py needs, with nvcc on the path. The folder holds wheels/ (ours
+with CUDA, and the packages that the machine lacks), programs/ (checks of csrc/cuda for one architecture),
 oracles/ and manifest.json; `gpu_check --bundle` uses all of them.
 
 What the machine has is told by ``--machine``, a file of ``name==version`` or ``name`` lines: the output of

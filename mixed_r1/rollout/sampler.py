@@ -285,7 +285,7 @@ def _logits(hidden_Rd: Tensor, weight_Vd: Tensor) -> Tensor:
         return torch.mm(hidden_Rd, weight_Vd.T, out_dtype=torch.float32)
     # The CPU rounds a product to its operands' dtype: they are widened, a block of the vocabulary at a time.
     wide_Rd = hidden_Rd.float()
-    return torch.cat([wide_Rd @ block_vd.T.float() for block_vd in weight_Vd.split(8192)], dim=1)
+    return torch.cat([wide_Rd @ block_vd.T.float() for block_vd in torch.split(weight_Vd, 8192)], dim=1)
 
 
 def _truncate(probs_RV: Tensor, params: SamplingParams) -> Tensor:
