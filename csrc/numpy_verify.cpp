@@ -71,6 +71,10 @@ void make_gold(Gold* self, int task, const nb::list& answers, bool is_list, cons
   s.max_items = nb::cast<std::size_t>(settings[8]);
   s.max_boxes = nb::cast<std::size_t>(settings[9]);
   s.max_depth = nb::cast<std::size_t>(settings[10]);
+  s.prefilled = nb::cast<int>(settings[11]) == 1;
+  s.box = static_cast<verify::Box>(nb::cast<int>(settings[12]));
+  s.list_order = static_cast<verify::ListOrder>(nb::cast<int>(settings[13]));
+  s.tolerant_years = nb::cast<int>(settings[14]) == 1;
   new (self) Gold(spec);
 }
 

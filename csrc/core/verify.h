@@ -9,15 +9,19 @@
 #include <variant>
 #include <vector>
 
+#include "core/verify_chart.h"
+#include "core/verify_choice.h"
 #include "core/verify_math.h"
-#include "core/verify_number.h"
+#include "core/verify_reading.h"
 #include "core/verify_reason.h"
 
 namespace mixed_r1::verify {
 
 enum class Task : int { yes_no, multiple_choice, chart, math, grounding, open_ended };
 
-enum class Format : int { think_answer, answer, boxed, none };
+enum class Format : int { think_answer, answer, boxed, think_boxed, none };
+
+enum class ListOrder : int { automatic, ordered, any };
 
 struct Settings {
   Format format = Format::think_answer;
@@ -31,6 +35,10 @@ struct Settings {
   std::size_t max_items = 64;
   std::size_t max_boxes = 256;
   std::size_t max_depth = 64;
+  bool prefilled = false;  // think: the prompt opens the thought
+  Box box = Box::only;
+  ListOrder list_order = ListOrder::automatic;
+  bool tolerant_years = false;  // chart_years
 };
 
 // What the data set says, in UTF-8. A chart may have a list of answers; the others have one, or none.
@@ -47,22 +55,6 @@ struct Verdict {
   Reason reason = Reason::no_match;
 };
 
-struct ChoiceGold {
-  std::size_t index = 0;
-  std::vector<std::u32string> options;  // in the form of plain()
-};
-
-struct ChartItem {
-  bool is_number = false;
-  Number number;
-  std::u32string text;  // in the form of plain()
-};
-
-struct ChartGold {
-  std::vector<ChartItem> items;
-  bool is_list = false;
-};
-
 // A gold read once. `valid` is false where nothing can be scored against it.
 struct Gold {
   explicit Gold(const GoldSpec& spec);
@@ -70,7 +62,7 @@ struct Gold {
   Task task;
   Settings settings;
   bool valid = true;
-  std::variant<std::monostate, bool, ChoiceGold, ChartGold, MathValue> answer;
+  std::variant<std::monostate, bool, ChoiceGold, ChartGold, MathGold> answer;
   std::string think_open, think_close, answer_open, answer_close;
 };
 
@@ -90,10 +82,13 @@ Row score(std::string_view completion, const Gold& gold, bool is_utf8, std::vect
 // The row of a completion whose text cannot be read at all.
 Row unreadable(const Gold& gold, Reason reason);
 
-// Readers of the answer, each in a file of its own.
-Verdict score_yes_no(std::string_view answer, bool gold);
-Verdict score_choice(std::string_view answer, const ChoiceGold& gold);
-Verdict score_chart(std::string_view answer, const ChartGold& gold, const Settings& settings);
+// Golds, and answers as the one reading left them, each task in a file of its own.
+bool compile_chart(const GoldSpec& spec, ChartGold& out);
+bool compile_math(const GoldSpec& spec, MathGold& out);
+Verdict score_yes_no(std::u32string_view answer, bool gold);
+Verdict score_choice(std::u32string_view answer, const ChoiceGold& gold);
+Verdict score_chart(std::u32string_view answer, const ChartGold& gold, const Settings& settings);
+Verdict score_math(std::u32string_view answer, const MathGold& gold, const Settings& settings);
 Reason parse_boxes(std::string_view answer, const Settings& settings, std::vector<double>& boxes);
 
 }  // namespace mixed_r1::verify

@@ -33,7 +33,7 @@ Rational prime_power(std::uint32_t prime, std::int64_t exponent) {
 
 // The term with its exponents in (0, 1); the rational that this takes out goes to `factor`.
 Term normal(const Exponent& pi, const Roots& exponents, Rational& factor) {
-  Term term{pi, {}};
+  Term term{pi, {}, {}};
   factor = Rational(1);
   for (const auto& [prime, exponent] : exponents) {
     const std::int64_t n = exponent.numerator, d = exponent.denominator;
@@ -58,12 +58,29 @@ void accumulate(Real& terms, const Term& term, const Rational& value) {
   entry = entry.plus(value).checked();
 }
 
+using Letters = std::vector<std::pair<char32_t, std::int64_t>>;
+
+Letters joined(const Letters& a, const Letters& b) {
+  std::map<char32_t, std::int64_t> exponents(a.begin(), a.end());
+  for (const auto& [letter, exponent] : b) exponents[letter] += exponent;
+  Letters out;
+  for (const auto& [letter, exponent] : exponents) {
+    if (std::llabs(exponent) > kMaxParts || (letter == U'i' && exponent != 0 && exponent != 1)) throw NotNative();
+    if (exponent != 0) out.emplace_back(letter, exponent);
+  }
+  return out;
+}
+
 Real inverse(const Real& a) {
   const auto& [term, value] = *a.begin();
   Roots roots;
   for (const auto& [prime, exponent] : term.roots) roots[prime] = {-exponent.numerator, exponent.denominator};
   Rational factor;
-  const Term inverted = normal({-term.pi.numerator, term.pi.denominator}, roots, factor);
+  Term inverted = normal({-term.pi.numerator, term.pi.denominator}, roots, factor);
+  for (const auto& [letter, exponent] : term.letters) {
+    if (letter == U'i') throw NotNative();
+    inverted.letters.emplace_back(letter, -exponent);
+  }
   return {{inverted, factor.times(value.inverse()).checked()}};
 }
 
@@ -87,7 +104,10 @@ void add_factors(Natural number, std::int64_t sign, std::int64_t degree, Roots& 
 
 std::strong_ordering Term::operator<=>(const Term& other) const {
   if (const auto order = pi <=> other.pi; order != 0) return order;
-  return std::lexicographical_compare_three_way(roots.begin(), roots.end(), other.roots.begin(), other.roots.end());
+  const auto order =
+      std::lexicographical_compare_three_way(roots.begin(), roots.end(), other.roots.begin(), other.roots.end());
+  if (order != 0) return order;
+  return letters <=> other.letters;
 }
 
 Real rational(const Rational& value) {
@@ -101,7 +121,9 @@ bool is_whole(const Real& value) {
   return value.empty() || (is_rational(value) && value.begin()->second.denominator().compare(Natural(1)) == 0);
 }
 
-Real pi() { return {{Term{{1, 1}, {}}, Rational(1)}}; }
+Real pi() { return {{Term{{1, 1}, {}, {}}, Rational(1)}}; }
+
+Real variable(char32_t letter) { return {{Term{{}, {}, {{letter, 1}}}, Rational(1)}}; }
 
 void Arithmetic::spend(std::size_t steps) {
   steps_ += steps;
@@ -128,7 +150,8 @@ Real Arithmetic::multiply(const Real& a, const Real& b) {
       Roots exponents(term_a.roots.begin(), term_a.roots.end());
       for (const auto& [prime, exponent] : term_b.roots) exponents[prime] = sum(exponents[prime], exponent);
       Rational factor;
-      const Term term = normal(sum(term_a.pi, term_b.pi), exponents, factor);
+      Term term = normal(sum(term_a.pi, term_b.pi), exponents, factor);
+      term.letters = joined(term_a.letters, term_b.letters);
       accumulate(terms, term, value_a.times(value_b).checked().times(factor).checked());
     }
   }
@@ -166,6 +189,7 @@ Real Arithmetic::root(const Real& a, std::uint64_t degree) {
   if (degree == 1 || a.empty()) return a;
   if (a.size() > 1) throw NotNative();
   const auto& [term, value] = *a.begin();
+  if (!term.letters.empty()) throw NotNative();
   const bool plain = term == Term{};
   if (value.is_negative() && (degree % 2 == 0 || !plain)) throw NotNative();
   const auto d = static_cast<std::int64_t>(degree);

@@ -1,5 +1,6 @@
-// Exact real numbers: sums of rational multiples of products of prime roots and powers of pi. The form is canonical, so
-// equal numbers are equal objects; why, and every limit, is in the reference (reference_algebra.py).
+// Exact numbers and polynomials: sums of rational multiples of products of prime roots, powers of pi and letters. The
+// form is canonical, so equal numbers are equal objects; why, and every limit, is in the reference
+// (reference_algebra.py).
 #pragma once
 
 #include <compare>
@@ -25,7 +26,8 @@ struct Exponent {
 
 struct Term {
   Exponent pi;
-  std::vector<std::pair<std::uint32_t, Exponent>> roots;  // primes ascending, exponents in (0, 1)
+  std::vector<std::pair<std::uint32_t, Exponent>> roots;   // primes ascending, exponents in (0, 1)
+  std::vector<std::pair<char32_t, std::int64_t>> letters;  // ascending, exponents not 0
 
   std::strong_ordering operator<=>(const Term& other) const;
   bool operator==(const Term& other) const = default;
@@ -37,6 +39,7 @@ Real rational(const Rational& value);
 bool is_rational(const Real& value);
 bool is_whole(const Real& value);  // an integer
 Real pi();
+Real variable(char32_t letter);
 
 // Operations under one budget of steps; all throw NotNative.
 class Arithmetic {

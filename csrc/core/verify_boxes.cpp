@@ -1,4 +1,5 @@
 // Boxes in an answer: one pass over the bytes, a stack of open brackets, no allocation per token.
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -6,6 +7,8 @@
 
 #include "core/verify.h"
 #include "core/verify_number.h"
+#include "core/verify_reading.h"
+#include "core/verify_unicode.h"
 
 namespace mixed_r1::verify {
 
@@ -14,19 +17,43 @@ namespace {
 constexpr double kMaxCoordinate = 1e9;
 
 struct Group {
-  char opener = '[';
+  char opener = '\0';         // of the whole answer: none
   bool second_point = false;  // holds the (x2, y2) of first_point
   bool other = false;         // something that is no number is directly inside
+  int num_children = 0;       // three standing for any more
   int num_boxes = 0;          // of an object
   int count = 0;              // numbers directly inside, five standing for any more
+  int num_points = 0;         // children that are a point, three standing for any more
+  unsigned named = 0;         // a bit for each number that was given by its name
   std::array<double, 2> first_point{};
   std::array<double, 4> numbers{};
+  std::array<double, 4> points{};
+  std::array<double, 4> by_name{};
 };
 
-char closer_of(char opener) { return opener == '[' ? ']' : opener == '(' ? ')' : '}'; }
+constexpr std::string_view kOpenBox = "<box>", kCloseBox = "</box>";
+constexpr std::size_t kMaxQuoted = 128;
+
+// Which coordinate a name is of, or -1.
+int coordinate(std::string_view name) {
+  constexpr std::string_view kNames[4][4] = {{"x1", "xmin", "x_min", "left"},
+                                             {"y1", "ymin", "y_min", "top"},
+                                             {"x2", "xmax", "x_max", "right"},
+                                             {"y2", "ymax", "y_max", "bottom"}};
+  if (name.size() < 2 || name.size() > 6) return -1;
+  for (int i = 0; i < 4; ++i) {
+    for (const std::string_view known : kNames[i]) {
+      const auto same = [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; };
+      if (std::equal(name.begin(), name.end(), known.begin(), known.end(), same)) return i;
+    }
+  }
+  return -1;
+}
+
+char closer_of(char opener) { return opener == '[' ? ']' : opener == '(' ? ')' : opener == '<' ? '>' : '}'; }
 
 // The classes of bytes that matter here.
-enum : unsigned char { kToken = 0, kBlank, kOpen, kClose, kQuote, kColon };
+enum : unsigned char { kToken = 0, kBlank, kOpen, kClose, kQuote, kColon, kLess };
 
 constexpr std::array<unsigned char, 256> kClasses = [] {
   std::array<unsigned char, 256> table{};
@@ -35,6 +62,7 @@ constexpr std::array<unsigned char, 256> kClasses = [] {
   for (const char c : {']', ')', '}'}) table[static_cast<unsigned char>(c)] = kClose;
   table['"'] = kQuote;
   table[':'] = kColon;
+  table['<'] = kLess;
   return table;
 }();
 
@@ -51,6 +79,7 @@ double small_integer(std::string_view digits) {
 
 // [sign] digits [. digits] [exponent], or nan for nan, inf and infinity. False for any other token.
 bool read_token(std::string_view token, double& value) {
+  if (token.empty()) return false;
   const bool negative = token[0] == '-';
   if (negative || token[0] == '+') token.remove_prefix(1);
   if (!token.empty() && (token[0] | 0x20) >= 'i' && token.size() <= 8) {
@@ -89,102 +118,215 @@ class Reader {
   Reason read() {
     std::size_t i = 0;
     while (i < text_.size()) {
-      const char c = text_[i];
-      const unsigned char kind = class_of(c);
+      unsigned char kind = class_of(text_[i]);
       if (kind == kBlank) {
         ++i;
         continue;
       }
-      if (point_pending_ && c != '(') return Reason::bad_box;
+      char c = text_[i];
+      std::size_t length = 1;
+      if (kind == kLess) {
+        const std::string_view rest = text_.substr(i, kCloseBox.size());
+        if (rest.starts_with(kOpenBox)) {
+          kind = kOpen;
+          length = kOpenBox.size();
+        } else if (rest == kCloseBox) {
+          kind = kClose;
+          c = '>';
+          length = kCloseBox.size();
+        }
+      }
       Reason reason = Reason::ok;
       if (kind == kOpen) {
         reason = open(c);
-        ++i;
+        i += length;
       } else if (kind == kClose) {
         reason = close(c);
-        ++i;
+        i += length;
       } else {
-        i = skip(i, kind);
+        i = other(i, kind, reason);
       }
       if (reason != Reason::ok) return reason;
     }
-    if (point_pending_) return Reason::bad_box;
-    for (const Group& group : stack_) {
-      if (group.second_point || (group.opener == '[' && group.count > 0)) return Reason::bad_box;
-    }
-    return num_boxes_ > 0 ? Reason::ok : Reason::no_box;
+    return end();
   }
 
  private:
+  Group& group() { return stack_.empty() ? whole_ : stack_.back(); }
+
+  Reason end() {
+    for (const Group& group : stack_) {
+      const bool numbers = (group.opener == '[' || group.opener == '<') && group.count > 0;
+      if (group.second_point || numbers) return Reason::bad_box;
+    }
+    if (whole_.count == 4 && !whole_.other && whole_.num_children == 0 && num_boxes_ == 0) {
+      const Reason reason = add(whole_.numbers);
+      if (reason != Reason::ok) return reason;
+    }
+    if (num_boxes_ > 0) return Reason::ok;
+    return has_points_ ? Reason::bad_box : Reason::no_box;
+  }
+
   Reason open(char c) {
     if (stack_.size() == settings_.max_depth) return Reason::too_deep;
-    if (!stack_.empty()) stack_.back().other = true;
-    Group group;
-    group.opener = c;
-    group.second_point = point_pending_;
-    group.first_point = point_;
+    Group& parent = group();
+    parent.num_children = std::min(parent.num_children + 1, 3);
+    Group child;
+    child.opener = c;
+    child.second_point = point_pending_ && c == '(';
+    child.first_point = point_;
     point_pending_ = false;
-    stack_.push_back(group);
+    name_ = -1;
+    stack_.push_back(child);
     return Reason::ok;
   }
 
   Reason close(char c) {
+    point_pending_ = false;
+    name_ = -1;
     if (stack_.empty()) return Reason::ok;
     if (closer_of(stack_.back().opener) != c) {
       stack_.back().other = true;
       return Reason::ok;
     }
-    const Group group = stack_.back();
+    const Group closed = stack_.back();
     stack_.pop_back();
-    const auto& n = group.numbers;
-    if (group.second_point) {
-      if (group.other || group.count != 2) return Reason::bad_box;
-      return add(group.first_point[0], group.first_point[1], n[0], n[1]);
+    const bool alone = !closed.other && closed.num_children == 0;
+    const bool square = closed.opener == '[' || closed.opener == '<';
+    if (closed.second_point) {
+      if (!alone || closed.count != 2) return Reason::bad_box;
+      return add({closed.first_point[0], closed.first_point[1], closed.numbers[0], closed.numbers[1]});
     }
-    if (group.opener == '{' || group.count == 0) return Reason::ok;
-    if (group.opener == '(' && (group.other || group.count == 1)) return Reason::ok;
-    if (group.opener == '(' && group.count == 2) {
-      point_pending_ = true;
-      point_ = {n[0], n[1]};
+    const bool two_points = closed.num_points == 2 && closed.num_children == 2;
+    if (square && closed.count == 0 && two_points && !closed.other) return add(closed.points);
+    if (closed.opener == '{' || closed.count == 0) return Reason::ok;
+    if (closed.opener == '(' && (!alone || closed.count == 1)) return Reason::ok;
+    if (closed.count <= 2) {
+      if (closed.count == 2 && alone) take_point(closed);
       return Reason::ok;
     }
-    if (group.other || group.count != 4) return Reason::bad_box;
-    return add(n[0], n[1], n[2], n[3]);
+    return alone && closed.count == 4 ? add(closed.numbers) : Reason::bad_box;
   }
 
-  Reason add(double x1, double y1, double x2, double y2) {
-    for (const double v : {x1, y1, x2, y2}) {
+  // Two numbers alone in a bracket: a point that may be the corner of a box.
+  void take_point(const Group& closed) {
+    has_points_ = true;
+    if (closed.opener == '(') {
+      point_pending_ = true;
+      point_ = {closed.numbers[0], closed.numbers[1]};
+      return;
+    }
+    Group& parent = group();
+    if (parent.opener != '[' && parent.opener != '<') return;
+    if (parent.num_points < 2) {
+      const auto at = static_cast<std::size_t>(2 * parent.num_points);
+      parent.points[at] = closed.numbers[0];
+      parent.points[at + 1] = closed.numbers[1];
+    }
+    parent.num_points = std::min(parent.num_points + 1, 3);
+  }
+
+  Reason add(const std::array<double, 4>& box) {
+    for (const double v : box) {
       if (!(std::fabs(v) <= kMaxCoordinate)) return Reason::bad_box;
     }
-    if (!(x1 < x2 && y1 < y2)) return Reason::bad_box;
+    if (!(box[0] < box[2] && box[1] < box[3])) return Reason::bad_box;
     if (!stack_.empty() && stack_.back().opener == '{' && ++stack_.back().num_boxes > 1) return Reason::bad_box;
     if (num_boxes_ == settings_.max_boxes) return Reason::too_many_items;
     ++num_boxes_;
-    boxes_.insert(boxes_.end(), {x1, y1, x2, y2});
+    boxes_.insert(boxes_.end(), box.begin(), box.end());
     return Reason::ok;
   }
 
-  // Passes a string, a colon or a token; returns where it ends.
-  std::size_t skip(std::size_t i, unsigned char kind) {
+  // Takes a string, a colon or a token; returns where it ends.
+  std::size_t other(std::size_t i, unsigned char kind, Reason& reason) {
     std::size_t end = i + 1;
-    if (kind == kToken) {
-      while (end < text_.size() && class_of(text_[end]) == kToken) ++end;
-    } else if (kind == kQuote && !stack_.empty() && may_quote_) {
-      const std::size_t closing = closing_quote(end);
-      may_quote_ = closing < text_.size();
-      if (may_quote_) end = closing + 1;
+    if (kind == kColon) {
+      group().other = true;
+      return end;
     }
-    if (stack_.empty()) return end;
-    Group& group = stack_.back();
-    double value = 0.0;
-    if (kind != kToken || !read_token(text_.substr(i, end - i), value)) {
-      group.other = true;
-    } else if (group.count < 4) {
-      group.numbers[static_cast<std::size_t>(group.count++)] = value;
-    } else {
-      group.count = 5;
+    if (kind == kQuote) {
+      const std::size_t closing = !stack_.empty() && may_quote_ ? closing_quote(end) : i;
+      if (!stack_.empty() && may_quote_) may_quote_ = closing < text_.size();
+      if (closing == i || closing >= text_.size()) {
+        group().other = true;
+        return end;
+      }
+      reason = quoted(text_.substr(end, closing - end));
+      return closing + 1;
     }
+    while (end < text_.size() && class_of(text_[end]) == kToken) ++end;
+    reason = token(text_.substr(i, end - i));
     return end;
+  }
+
+  // A text in double quotes: a name, a number, or a box of four.
+  Reason quoted(std::string_view body) {
+    std::array<double, 4> numbers{};
+    int count = body.size() <= kMaxQuoted ? 0 : 5;
+    for (std::size_t i = 0; i < body.size() && count < 5;) {
+      const std::size_t end = std::min(body.find_first_of(", ", i), body.size());
+      double value = 0.0;
+      if (end > i) {
+        if (count == 4 || !read_token(body.substr(i, end - i), value)) {
+          count = 5;
+          break;
+        }
+        numbers[static_cast<std::size_t>(count++)] = value;
+      }
+      i = end + 1;
+    }
+    if (count == 4) {
+      group().other = true;
+      return add(numbers);
+    }
+    if (count == 1) return take(numbers[0]);
+    group().other = true;
+    name_ = coordinate(body);
+    return Reason::ok;
+  }
+
+  Reason token(std::string_view written) {
+    std::string_view bare = written;
+    while (bare.starts_with('\'')) bare.remove_prefix(1);
+    while (bare.ends_with('\'')) bare.remove_suffix(1);
+    if (bare.empty()) bare = written;
+    double number = 0.0;
+    if (const std::size_t equals = bare.find('='); equals != std::string_view::npos) {
+      point_pending_ = false;
+      group().other = true;
+      if (equals > 0) name_ = coordinate(bare.substr(0, equals));
+      return read_token(bare.substr(equals + 1), number) ? take(number) : Reason::ok;
+    }
+    if (read_token(bare, number)) {
+      point_pending_ = false;
+      return take(number);
+    }
+    if (bare != "to" && bare != "-" && bare != "through" && bare != "->") point_pending_ = false;
+    group().other = true;
+    name_ = coordinate(bare);
+    return Reason::ok;
+  }
+
+  // A number of the group, or the one that a name was given for.
+  Reason take(double number) {
+    Group& group = this->group();
+    if (name_ < 0) {
+      if (group.count < 4) {
+        group.numbers[static_cast<std::size_t>(group.count++)] = number;
+      } else {
+        group.count = 5;
+      }
+      return Reason::ok;
+    }
+    const unsigned bit = 1u << name_;
+    if ((group.named & bit) != 0) return Reason::bad_box;
+    group.named |= bit;
+    group.by_name[static_cast<std::size_t>(name_)] = number;
+    name_ = -1;
+    if (group.named != 15u) return Reason::ok;
+    group.named = 0;
+    return add(group.by_name);
   }
 
   std::size_t closing_quote(std::size_t i) const {
@@ -195,9 +337,12 @@ class Reader {
   std::string_view text_;
   const Settings& settings_;
   std::vector<double>& boxes_;
+  Group whole_;
   std::vector<Group> stack_;
   std::array<double, 2> point_{};
   bool point_pending_ = false;
+  bool has_points_ = false;
+  int name_ = -1;  // of the coordinate that comes next
   bool may_quote_ = true;
   std::size_t num_boxes_ = 0;
 };
@@ -206,7 +351,10 @@ class Reader {
 
 Reason parse_boxes(std::string_view answer, const Settings& settings, std::vector<double>& boxes) {
   const std::size_t before = boxes.size();
-  const Reason reason = Reader(answer, settings, boxes).read();
+  const bool ascii =
+      std::all_of(answer.begin(), answer.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+  const std::string narrowed = ascii ? std::string() : encode_utf8(narrow(decode_utf8(answer)));
+  const Reason reason = Reader(ascii ? answer : std::string_view(narrowed), settings, boxes).read();
   if (reason != Reason::ok) boxes.resize(before);
   return reason;
 }

@@ -18,19 +18,31 @@ enum class TokenKind {
   end,
   decimal,
   letter,
+  word,
   plus,
   minus,
+  plus_minus,
   times,
   over,
   caret,
   comma,
+  either,  // "or"
+  both,    // "and"
   equals,
+  approx,
   element,
   cup,
+  less,
+  less_equal,
+  greater,
+  greater_equal,
+  colon,
+  underscore,
   percent,
   degree,
   infinity,
   pi,
+  overline,
   fraction,
   root,
   open_round,
@@ -47,18 +59,16 @@ enum class TokenKind {
 
 struct MathToken {
   TokenKind kind;
-  std::u32string_view text;
+  std::u32string_view text;  // of a letter, the letter itself where it was written as a command
+  std::size_t begin = 0;     // in the text
 
   bool is_whole() const;  // digits only
 };
 
-// `text` without what may surround an answer: quotes, dollar signs, \( \), \[ \], a full stop, then one \boxed{ }.
-std::u32string math_body(std::u32string_view text);
+// Throws Unreadable (too_many_items). The tokens view `text`.
+std::vector<MathToken> math_tokens(std::u32string_view text);
 
-// "{,}" as ",".
-std::u32string without_separators(std::u32string_view body);
-
-// Throws Unreadable (too_many_items). The tokens view `body`.
-std::vector<MathToken> math_tokens(std::u32string_view body);
+bool opens(TokenKind kind);
+bool closes(TokenKind kind);
 
 }  // namespace mixed_r1::verify

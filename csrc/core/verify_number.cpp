@@ -4,15 +4,15 @@
 #include <charconv>
 #include <limits>
 
+#include "core/verify_reading.h"
 #include "core/verify_unicode.h"
+#include "core/verify_units.h"
 
 namespace mixed_r1::verify {
 
 namespace {
 
 using Text = std::u32string_view;
-
-bool is_wrapper(char32_t c) { return c == U'"' || c == U'\'' || c == U'`' || c == U'*' || is_space(c); }
 
 template <class Drop>
 Text drop_right(Text text, Drop drop) {
@@ -28,11 +28,6 @@ Text drop_left(Text text, Drop drop) {
 
 bool is_blank(char32_t c) { return c == U' '; }
 
-bool equals_lower(Text text, std::string_view known) {
-  return std::equal(text.begin(), text.end(), known.begin(), known.end(),
-                    [](char32_t a, char b) { return ascii_lower(a) == static_cast<char32_t>(b); });
-}
-
 // The digits that start at `i` end here.
 std::size_t digits_end(Text text, std::size_t i) {
   while (i < text.size() && is_digit(text[i])) ++i;
@@ -46,34 +41,35 @@ char take_sign(Text& text) {
   return sign;
 }
 
-// What a suffix multiplies by; 0 for an unknown one.
-double scale_of(Text suffix) {
+// What a suffix multiplies by, and the rest of it, which is a unit or nothing.
+double take_scale(Text& suffix) {
   struct Scale {
-    std::string_view name;
+    Text name;
     double factor;
   };
-  constexpr Scale kWords[] = {{"mn", 1e6},      {"bn", 1e9},      {"thousand", 1e3},
-                              {"million", 1e6}, {"billion", 1e9}, {"trillion", 1e12}};
-  if (suffix.empty()) return 1.0;
-  if (suffix.size() == 1) {
-    switch (suffix[0]) {
-      case U'k':
-      case U'K':
-        return 1e3;
-      case U'M':
-        return 1e6;
-      case U'B':
-        return 1e9;
-      case U'T':
-        return 1e12;
-      default:
-        return 0.0;
-    }
+  constexpr Scale kCharacters[] = {
+      {U"\u4e07\u4ebf", 1e12}, {U"\u767e\u4e07", 1e6}, {U"\u5343\u4e07", 1e7}, {U"\u4e07", 1e4}, {U"\u4ebf", 1e8}};
+  constexpr Scale kLetters[] = {{U"k", 1e3}, {U"K", 1e3}, {U"M", 1e6}, {U"B", 1e9}, {U"T", 1e12}};
+  constexpr Scale kWords[] = {{U"mn", 1e6},      {U"bn", 1e9},      {U"thousand", 1e3},
+                              {U"million", 1e6}, {U"billion", 1e9}, {U"trillion", 1e12}};
+  for (const auto& [name, factor] : kCharacters) {
+    if (!suffix.starts_with(name)) continue;
+    suffix = drop_left(suffix.substr(name.size()), is_blank);
+    return factor;
   }
-  for (const Scale& word : kWords) {
-    if (equals_lower(suffix, word.name)) return word.factor;
-  }
-  return 0.0;
+  const std::size_t end = letters_end(suffix, 0);
+  const Text name = suffix.substr(0, end), rest = suffix.substr(end);
+  double scale = 0.0;
+  for (const auto& [known, factor] : kLetters) scale = name == known ? factor : scale;
+  for (const auto& [known, factor] : kWords) scale = scale == 0.0 && equals_lower(name, known) ? factor : scale;
+  if (scale == 0.0 || (!rest.empty() && rest[0] != U' ' && !is_currency(rest[0]))) return 1.0;
+  suffix = drop_left(rest, is_blank);
+  return scale;
+}
+
+bool is_percent(Text text) {
+  constexpr Text kNames[] = {U"%", U"percent", U"per cent", U"pct", U"percents"};
+  return in_lower(text, kNames);
 }
 
 // Four digits, then at most a point and zeros.
@@ -85,39 +81,6 @@ bool is_year(Text written) {
 }
 
 }  // namespace
-
-std::u32string narrow(std::u32string_view text) {
-  std::u32string out(text);
-  for (char32_t& c : out) {
-    if (c < 0xA0) continue;
-    if (c >= 0xFF01 && c <= 0xFF5E) {
-      c -= 0xFEE0;
-    } else if (c == 0x2212) {
-      c = U'-';
-    } else if (c == 0x3000 || c == 0xA0) {
-      c = U' ';
-    }
-  }
-  return out;
-}
-
-std::u32string_view unboxed(std::u32string_view text) {
-  constexpr Text kOpen = U"\\boxed{", kBefore = U"\"'`*$ \t\n\r\f\v", kAfter = U"\"'`*$. \t\n\r\f\v";
-  const std::size_t begin = text.find_first_not_of(kBefore);
-  if (begin == Text::npos || !text.substr(begin).starts_with(kOpen)) return text;
-  const Text body = text.substr(0, text.find_last_not_of(kAfter) + 1).substr(begin + kOpen.size());
-  std::size_t depth = 1;
-  for (std::size_t i = 0; i < body.size(); ++i) {
-    if (body[i] == U'\\') {
-      ++i;
-    } else if (body[i] == U'{') {
-      ++depth;
-    } else if (body[i] == U'}' && --depth == 0) {
-      return i + 1 == body.size() ? body.substr(0, i) : text;
-    }
-  }
-  return text;
-}
 
 Decimal read_decimal(std::u32string_view text, bool separators) {
   Decimal out;
@@ -178,35 +141,67 @@ double to_double(std::string_view digits) {
   return leading + (negative ? -exponent : exponent) > 0 ? std::numeric_limits<double>::infinity() : 0.0;
 }
 
+std::u32string unit_phrase(std::u32string_view text) {
+  constexpr Text kNone[] = {U"or",      U"and",     U"to",       U"of",   U"dozen", U"hundred", U"thousand",
+                            U"million", U"billion", U"trillion", U"lakh", U"crore", U"k",       U"m",
+                            U"b",       U"t",       U"mn",       U"bn",   U"plus",  U"minus",   U"times",
+                            U"over",    U"percent", U"per",      U"e",    U"x",     U"not",     U"half"};
+  std::u32string out;
+  int words = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    if (text[i] == U' ') {
+      ++i;
+      continue;
+    }
+    const std::size_t end = std::min(text.find(U' ', i), text.size());
+    const Text word = text.substr(i, end - i);
+    const bool small = std::all_of(word.begin(), word.end(), [](char32_t c) { return c >= U'a' && c <= U'z'; });
+    if (!small || ++words > 2 || in_lower(word, kNone)) return {};
+    if (!out.empty()) out.push_back(U' ');
+    out.append(word);
+    i = end;
+  }
+  if (out.ends_with(U's')) out.pop_back();
+  return out;
+}
+
 Reason read_number(std::u32string_view text, Number& number) {
-  const std::u32string narrowed = narrow(text);
-  Text body = drop_right(drop_left(narrowed, is_wrapper), is_wrapper);
-  if (body.ends_with(U'.') && !body.ends_with(U"..")) body = drop_right(body.substr(0, body.size() - 1), is_wrapper);
+  Text body = strip_space(text);
   char sign = take_sign(body);
   const bool unit_before = !body.empty() && is_currency(body[0]);
+  std::u32string unit;
   if (unit_before) {
+    unit = unit_name(body.substr(0, 1));
+    if (unit.empty()) unit = body[0];
     body = drop_left(body.substr(1), is_blank);
     if (sign == '\0') sign = take_sign(body);
   }
   if (is_non_finite_word(body)) return Reason::non_finite;
   const Decimal decimal = read_decimal(body, true);
   if (decimal.digits.empty()) return Reason::no_number;
-  Text suffix = drop_right(drop_left(body.substr(decimal.length), is_blank), is_blank);
+  Text suffix = body.substr(decimal.length);
+  if (suffix == U"\u5e74") suffix = Text();
   const bool bare = sign == '\0' && !unit_before && suffix.empty();
-  if (!suffix.empty() && is_currency(suffix.back())) {
-    suffix = drop_right(suffix.substr(0, suffix.size() - 1), is_blank);
+  if (suffix == U"m") return Reason::no_number;
+  const bool apart = suffix.starts_with(U' ');
+  suffix = drop_right(drop_left(suffix, is_blank), is_blank);
+  const double scale = take_scale(suffix);
+  const bool percent = is_percent(suffix);
+  if (!suffix.empty() && !percent) {
+    std::u32string found = unit_name(suffix);
+    if (found.empty() && apart) found = unit_phrase(suffix);
+    if (found.empty() && suffix.size() == 1 && is_currency(suffix[0])) found = suffix[0];
+    if (found.empty() || (!unit.empty() && found != unit)) return Reason::no_number;
+    unit = std::move(found);
   }
-  const bool percent = suffix == U"%" || equals_lower(suffix, "percent");
-  const double scale = percent ? 1.0 : scale_of(suffix);
-  if (scale == 0.0) return Reason::no_number;
   const double value = to_double(decimal.digits) * scale;
   if (value == std::numeric_limits<double>::infinity()) return Reason::non_finite;
-  number = {sign == '-' ? -value : value, percent, bare && is_year(body.substr(0, decimal.length))};
+  number = {sign == '-' ? -value : value, percent, bare && is_year(body.substr(0, decimal.length)), std::move(unit)};
   return Reason::ok;
 }
 
 bool is_non_finite_word(std::u32string_view text) {
-  return equals_lower(text, "nan") || equals_lower(text, "inf") || equals_lower(text, "infinity");
+  return equals_lower(text, U"nan") || equals_lower(text, U"inf") || equals_lower(text, U"infinity");
 }
 
 }  // namespace mixed_r1::verify

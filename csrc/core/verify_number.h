@@ -11,7 +11,8 @@ namespace mixed_r1::verify {
 struct Number {
   double value = 0.0;
   bool percent = false;
-  bool year = false;  // an integer 1000 to 2999 of four digits, without sign, unit or separator
+  bool year = false;    // an integer 1000 to 2999 of four digits, without sign, unit or separator
+  std::u32string unit;  // its one name, or the words of an unknown one
 };
 
 // An unsigned decimal in ASCII without separators, and how much of the source it took.
@@ -20,20 +21,16 @@ struct Decimal {
   std::size_t length = 0;
 };
 
-// Full-width forms to ASCII, U+2212 to "-", wide spaces to " ".
-std::u32string narrow(std::u32string_view text);
-
-// The body of the one \boxed{..} that the whole text is, but for white space, quotes, asterisks, backticks and dollar
-// signs around it and full stops after it; any other text as it is.
-std::u32string_view unboxed(std::u32string_view text);
-
 // The decimal at the start of `text`: digits (with `separators` also 1,234,567), fraction, exponent.
 Decimal read_decimal(std::u32string_view text, bool separators);
 
 // The double nearest to a decimal in ASCII, infinity beyond the range of doubles. `digits` is well formed, unsigned.
 double to_double(std::string_view digits);
 
-// The number that the whole text is. Not ok: no_number, non_finite.
+// One or two words in small letters, that a gold may have for a unit, without a plural's s; else empty.
+std::u32string unit_phrase(std::u32string_view text);
+
+// The number that the whole normalised text is. Not ok: no_number, non_finite.
 Reason read_number(std::u32string_view text, Number& number);
 
 // nan, inf or infinity in any case, without a sign.

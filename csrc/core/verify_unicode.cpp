@@ -134,6 +134,23 @@ void decode_utf8(std::string_view text, std::u32string& out) {
   }
 }
 
+std::string encode_utf8(std::u32string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (const char32_t c : text) {
+    const auto add = [&](char32_t bits) { out.push_back(static_cast<char>(bits)); };
+    if (c < 0x80) {
+      add(c);
+      continue;
+    }
+    const int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    constexpr char32_t kLead[] = {0, 0xC0, 0xE0, 0xF0};
+    add(kLead[more] | c >> 6 * more);
+    for (int k = more - 1; k >= 0; --k) add(0x80 | (c >> 6 * k & 0x3F));
+  }
+  return out;
+}
+
 std::u32string nfkd(std::u32string_view text) {
   std::u32string out;
   out.reserve(text.size());

@@ -39,6 +39,8 @@ inline std::u32string decode_utf8(std::string_view text) {
   return out;
 }
 
+std::string encode_utf8(std::u32string_view text);
+
 std::u32string nfkd(std::u32string_view text);
 
 // NFKD, case folded, NFKD.

@@ -20,6 +20,12 @@ bool is_quote(char32_t c) {
 
 }  // namespace
 
+bool is_wide_script(char32_t c) {
+  return (c >= 0xE00 && c <= 0xE7F) || (c >= 0x1100 && c <= 0x11FF) || (c >= 0x3040 && c <= 0x30FF) ||
+         (c >= 0x3400 && c <= 0x9FFF) || (c >= 0xAC00 && c <= 0xD7FF) || (c >= 0xF900 && c <= 0xFAFF) ||
+         (c >= 0x20000 && c <= 0x3FFFF);
+}
+
 void find_words(std::u32string_view text, std::vector<Word>& words) {
   words.clear();
   std::size_t i = 0;
@@ -28,15 +34,11 @@ void find_words(std::u32string_view text, std::vector<Word>& words) {
       ++i;
       continue;
     }
+    const bool wide = is_wide_script(text[i]);
     std::size_t end = i + 1;
-    while (end < text.size()) {
-      if (is_letter(text[end])) {
-        ++end;
-      } else if (is_inner(text[end]) && end + 1 < text.size() && is_letter(text[end + 1])) {
-        end += 2;
-      } else {
-        break;
-      }
+    while (end < text.size() && ((is_letter(text[end]) && is_wide_script(text[end]) == wide) ||
+                                 (is_inner(text[end]) && end + 1 < text.size() && is_letter(text[end + 1])))) {
+      ++end;
     }
     words.push_back({i, end});
     i = end;
@@ -76,32 +78,6 @@ double similarity(std::u32string_view left, std::u32string_view right) {
     }
   }
   return static_cast<double>(longer - row[right.size()]) / static_cast<double>(longer);
-}
-
-// Exactly one side must be said; see the reference for negations.
-Verdict score_yes_no(std::string_view answer, bool gold) {
-  constexpr std::u32string_view kYes[] = {U"yes", U"true", U"correct"};
-  constexpr std::u32string_view kNo[] = {U"no", U"false", U"incorrect"};
-  constexpr std::u32string_view kNegations[] = {U"not", U"never", U"cannot", U"neither", U"nor"};
-  const auto is_one_of = [](std::u32string_view word, const auto& list) {
-    return std::find(std::begin(list), std::end(list), word) != std::end(list);
-  };
-  thread_local std::u32string raw, text;
-  thread_local std::vector<Word> words;
-  decode_utf8(answer, raw);
-  fold(raw, text);
-  find_words(text, words);
-  bool yes = false, no = false, plain_no = false, negated = false;
-  for (const Word& at : words) {
-    const auto word = std::u32string_view(text).substr(at.begin, at.end - at.begin);
-    yes = yes || is_one_of(word, kYes);
-    no = no || is_one_of(word, kNo);
-    plain_no = plain_no || word == U"no";
-    negated = negated || is_one_of(word, kNegations) || word.ends_with(U"n't") || word.ends_with(U"n\u2019t");
-  }
-  if (!yes && !no) return {0.0, Reason::no_match};
-  if ((yes && no) || (negated && !plain_no)) return {0.0, Reason::ambiguous};
-  return yes == gold ? Verdict{1.0, Reason::ok} : Verdict{0.0, Reason::no_match};
 }
 
 }  // namespace mixed_r1::verify

@@ -13,7 +13,10 @@ struct Word {
   std::size_t end;
 };
 
-// Runs of letters, digits and marks; an apostrophe or hyphen between two of them is part of the word.
+// Of a script that puts no spaces between words: Chinese, Japanese, Korean, Thai.
+bool is_wide_script(char32_t c);
+
+// Runs of letters, digits and marks of one kind of script; an apostrophe or hyphen between two is part of the word.
 void find_words(std::u32string_view text, std::vector<Word>& words);
 
 // Folded, single-spaced, without quotes, asterisks and backticks around it or full stops after it.

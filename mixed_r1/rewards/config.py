@@ -95,12 +95,19 @@ class RewardConfig(Config):
     that are killed after ``math_seconds`` an answer. Golds it alone can read are masked without it.
     ``chart_text="anls"`` takes texts with 1 - edit distance / longer length >= 0.5, where both have at most
     256 characters; longer ones must be equal.
-    ``tasks`` overrides fields by task: ``{"grounding": {"box_score": "threshold"}}``. Overrides of
-    ``weights`` and ``open_ended`` change the keys they name and leave the others; an ``open_ended`` that
-    names ``preset`` (null: none) starts anew from it.
+    ``think="prefilled"``: the prompt opens the thought, so a completion begins inside it. ``box``: of several
+    ``\\boxed{..}`` the ``last`` counts, or none unless all say the same (``only``).
+    ``chart_years``: whether a gold 1000 to 2999 without a unit must be met exactly, as a year, or within the
+    tolerance; ``auto`` takes it for a quantity where the question asks how many or how much, and names no
+    year. ``list_order``: ``ordered`` compares lists in order, ``any`` in any; ``auto`` those of charts in
+    order and those of math as sets. ``tasks`` overrides fields by task: ``{"grounding": {"box_score":
+    "threshold"}}``. Overrides of ``weights`` and ``open_ended`` change the keys they name and leave the
+    others; an ``open_ended`` that names ``preset`` (null: none) starts anew from it.
     """
 
-    format: Literal["think_answer", "answer", "boxed", "none"] = "think_answer"
+    format: Literal["think_answer", "answer", "boxed", "think_boxed", "none"] = "think_answer"
+    think: Literal["written", "prefilled"] = "written"
+    box: Literal["only", "last"] = "only"
     think_tag: str = "think"
     answer_tag: str = "answer"
     task_weight: float = Field(default=0.9, ge=0.0, le=MAX_WEIGHT)
@@ -112,6 +119,8 @@ class RewardConfig(Config):
     chart_score: Literal["relaxed", "graded"] = "relaxed"
     chart_text: Literal["exact", "anls"] = "exact"
     chart_tolerance: float = Field(default=0.05, ge=0.0, lt=1.0)
+    chart_years: Literal["auto", "exact", "tolerant"] = "auto"
+    list_order: Literal["auto", "ordered", "any"] = "auto"
     math: Literal["native", "math_verify"] = "native"
     math_seconds: float = Field(default=5.0, gt=0.0, le=600.0)
     max_bytes: int = Field(default=1 << 20, ge=1, le=1 << 30)
@@ -134,7 +143,10 @@ class RewardConfig(Config):
 
     def verify_settings(self) -> VerifySettings:
         """The part that the ``verify`` op reads."""
-        return VerifySettings(**{name: getattr(self, name) for name in VerifySettings.__dataclass_fields__})
+        values = {name: getattr(self, name) for name in VerifySettings.__dataclass_fields__}
+        if self.chart_years == "auto":  # decided by each row's question
+            values["chart_years"] = "exact"
+        return VerifySettings(**values)
 
     def for_task(self, task: Task, overrides: Mapping[str, Any] | None = None) -> RewardConfig:
         """These settings with those of ``tasks[task]``, then ``overrides`` (``Sample.reward``), applied.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -18,7 +21,7 @@ from mixed_r1.rewards.frames import in_one_frame
 from mixed_r1.schema import TASKS, Sample
 from mixed_r1_kernels.verify import CompiledGold, compile_gold
 
-__all__ = ["BOX_SCORES", "GoldBoxes", "PreparedRow", "Rows"]
+__all__ = ["BOX_SCORES", "GoldBoxes", "PreparedRow", "Rows", "asks_for_quantity"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -127,7 +130,8 @@ class Rows:
     def _slot_of_sample(self, sample: Sample) -> int:
         overrides = repr(sorted(sample.reward.items())) if sample.reward else None
         sizes = (sample.frame, sample.image_size, sample.resized_size)
-        content = (sample.task, sample.answer, sample.options, sizes, overrides)
+        asks = sample.task == "chart" and asks_for_quantity(sample.question)
+        content = (sample.task, sample.answer, sample.options, sizes, overrides, asks)
         slot = self._by_content.get(content)
         if slot is None:
             slot = self._by_content[content] = self._compile(sample)
@@ -144,6 +148,8 @@ class Rows:
         if config.math == "math_verify" and sample.task == "math" and find_spec("math_verify") is None:
             error = "math_verify must be installed for math='math_verify': pip install 'mixed-r1[math]'"
         settings = config.verify_settings()
+        if config.chart_years == "auto" and asks_for_quantity(sample.question):
+            settings = replace(settings, chart_years="tolerant")
         gold = compile_gold(sample.task, sample.answer, options=sample.options or (), settings=settings)
         row = PreparedRow(config, gold, error or gold.error)
         if (
@@ -200,6 +206,16 @@ class Rows:
         )
         boxes = self._boxes[0][index] if self._boxes else np.zeros((0, 4))
         return GoldBoxes(boxes, counts, self._scale[slots], self._mode[slots], self._threshold[slots])
+
+
+def asks_for_quantity(question: str) -> bool:
+    """Whether ``question`` asks how many or how much, and names no year or date."""
+    words = re.findall("[a-z]+", question.lower())
+    pairs = set(pairwise(words))
+    quantity = (
+        ("how", "many") in pairs or ("how", "much") in pairs or {"total", "sum", "average"} & set(words)
+    )
+    return bool(quantity) and not {"year", "years", "when", "date"} & set(words)
 
 
 def _forget(by_id: dict[int, int], references: dict[int, Any], key: int, _: Any) -> None:

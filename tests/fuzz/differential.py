@@ -33,7 +33,13 @@ POOLS = (
     (NUMBERS, ", "),
     (TAGS + WORDS, " "),
 )
-FITTING = {"think_answer": SHAPES[0], "answer": SHAPES[3], "boxed": SHAPES[4], "none": SHAPES[2]}
+FITTING = {
+    "think_answer": SHAPES[0],
+    "answer": SHAPES[3],
+    "boxed": SHAPES[4],
+    "think_boxed": SHAPES[12],
+    "none": SHAPES[2],
+}
 CHOICES = [
     *"ABCDabcd",
     "(A)",
@@ -48,6 +54,15 @@ CHOICES = [
     ": ",
     " - ",
     "$",
+    "It is ",
+    "is wrong",
+    "rule out ",
+    "Point ",
+    "\n",
+    "\u9009",
+    "**",
+    ", ",
+    "=",
 ]
 UNJUDGED = (*range(Reason.EMPTY, Reason.AMBIGUOUS), Reason.BAD_GOLD)
 BATCH = 64
@@ -85,7 +100,7 @@ def completion(rng: random.Random, compiled: CompiledGold) -> str:
 
 def gold(rng: random.Random) -> CompiledGold:
     settings = VerifySettings(
-        format=rng.choice(("think_answer", "think_answer", "answer", "boxed", "none")),  # type: ignore[arg-type]
+        format=rng.choice(("think_answer", "think_answer", "answer", "boxed", "think_boxed", "none")),  # type: ignore[arg-type]
         chart_score=rng.choice(("relaxed", "graded")),  # type: ignore[arg-type]
         chart_text=rng.choice(("exact", "anls")),  # type: ignore[arg-type]
         chart_tolerance=rng.choice((0.05, 0.0, 0.5)),
@@ -94,6 +109,10 @@ def gold(rng: random.Random) -> CompiledGold:
         max_items=rng.choice((64, 2)),
         max_boxes=rng.choice((256, 1)),
         max_depth=rng.choice((64, 2)),
+        think=rng.choice(("written", "written", "prefilled")),  # type: ignore[arg-type]
+        box=rng.choice(("only", "last")),  # type: ignore[arg-type]
+        list_order=rng.choice(("auto", "ordered", "any")),  # type: ignore[arg-type]
+        chart_years=rng.choice(("exact", "tolerant")),  # type: ignore[arg-type]
     )
     task = rng.choice(
         ("yes_no", "multiple_choice", "chart", "chart", "math", "math", "grounding", "open_ended")
@@ -102,7 +121,11 @@ def gold(rng: random.Random) -> CompiledGold:
         return compile_gold(task, rng.choice(("yes", "no")), settings=settings)
     if task == "multiple_choice":
         options = rng.choices([*WORDS, *NUMBERS, "a dog", "A cat."], k=rng.randrange(1, 6))
-        return compile_gold(task, rng.choice("ABCDE"), options=options, settings=settings)
+        if rng.random() < 0.1:
+            options = [f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=False)]
+        return compile_gold(
+            task, rng.choice(("A", "B", "C", "D", "E", "AC")), options=options, settings=settings
+        )
     if task == "chart" and rng.random() < 0.3:
         return compile_gold(
             task, tuple(answer_text(rng) for _ in range(rng.randrange(1, 4))), settings=settings

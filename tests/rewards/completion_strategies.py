@@ -47,7 +47,7 @@ COMPLETIONS = st.one_of(
 
 SETTINGS = st.builds(
     VerifySettings,
-    format=st.sampled_from(["think_answer", "think_answer", "answer", "boxed", "none"]),
+    format=st.sampled_from(["think_answer", "think_answer", "answer", "boxed", "think_boxed", "none"]),
     chart_score=st.sampled_from(["relaxed", "graded"]),
     chart_text=st.sampled_from(["exact", "anls"]),
     chart_tolerance=st.sampled_from([0.05, 0.0, 0.5]),
@@ -56,6 +56,10 @@ SETTINGS = st.builds(
     max_items=st.sampled_from([64, 2]),
     max_boxes=st.sampled_from([256, 1]),
     max_depth=st.sampled_from([64, 2]),
+    think=st.sampled_from(["written", "prefilled"]),
+    box=st.sampled_from(["only", "last"]),
+    list_order=st.sampled_from(["auto", "ordered", "any"]),
+    chart_years=st.sampled_from(["exact", "tolerant"]),
 )
 
 

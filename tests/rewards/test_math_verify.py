@@ -21,6 +21,9 @@ from mixed_r1_kernels import Reason
 pytest.importorskip("math_verify")
 
 
+SINE = "\\sin(x) + 1"  # a gold that only math-verify reads
+
+
 def row(answer: str) -> Sample:
     return Sample(id=answer, task="math", question="q", answer=answer)
 
@@ -40,8 +43,8 @@ def judged(reward: MixedReward, gold: str, answer: str) -> tuple[Any, Reason]:
 @pytest.mark.parametrize(
     ("gold", "answer", "value", "reason"),
     [
-        ("x^2 + 1", "1 + x^2", 1.0, Reason.OK),  # only math-verify reads this gold
-        ("x^2 + 1", "x^2 + 2", 0.0, Reason.NO_MATCH),
+        ("\\sin(x)^2 + 1", "1 + \\sin(x)^2", 1.0, Reason.OK),  # only math-verify reads this gold
+        ("\\sin(x)^2 + 1", "\\sin(x)^2 + 2", 0.0, Reason.NO_MATCH),
         ("\\frac{1}{2}", "\\frac{2}{4}", 1.0, Reason.OK),  # both exact
         ("\\ln 2", "\\ln(2)", 1.0, Reason.OK),
         ("2", "\\log_{10}(100)", 0.0, Reason.UNEVALUATED),
@@ -56,7 +59,7 @@ def test_verdicts(reward: MixedReward, gold: str, answer: str, value: float, rea
 
 def test_without_it_such_a_gold_is_masked() -> None:
     with pytest.warns(UserWarning, match="is masked"):
-        batch = MixedReward(config=RewardConfig(format="none"))(["1 + x^2"], [row("x^2 + 1")])
+        batch = MixedReward(config=RewardConfig(format="none"))(["1 + \\sin(x)"], [row("\\sin(x) + 1")])
     assert not batch.mask[0] and batch.reasons[0, 2] == Reason.BAD_GOLD
 
 
@@ -147,17 +150,17 @@ def test_calls_from_several_threads(reward: MixedReward) -> None:
 
 
 def test_a_forked_child_has_processes_of_its_own(reward: MixedReward) -> None:
-    assert judged(reward, "z + 1", "1 + z")[0] == 1.0
+    assert judged(reward, "\\ln z + 1", "1 + \\ln z")[0] == 1.0
     before = [worker.process.pid for worker in reward._math_pool()._idle]
     child = os.fork()
     if child == 0:
-        right = judged(reward, "z + 2", "2 + z")[0] == 1.0
+        right = judged(reward, "\\ln z + 2", "2 + \\ln z")[0] == 1.0
         apart = not set(before) & {worker.process.pid for worker in reward._math_pool()._idle}
         reward._math_pool().close()
         os._exit(0 if right and apart else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert all(worker.process.poll() is None for worker in reward._math_pool()._idle)
-    assert judged(reward, "z + 3", "3 + z")[0] == 1.0
+    assert judged(reward, "\\ln z + 3", "3 + \\ln z")[0] == 1.0
     assert before == [worker.process.pid for worker in reward._math_pool()._idle]
 
 
@@ -175,18 +178,18 @@ FAILED = (Reason.NO_NUMBER, Reason.NO_MATCH, Reason.TOO_DEEP, Reason.BAD_UTF8, R
 
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda answer: repr(answer[:20]))
 def test_hostile_answers_score_zero(reward: MixedReward, answer: str) -> None:
-    value, reason = judged(reward, "x + 1", answer)
+    value, reason = judged(reward, SINE, answer)
     assert value == 0.0 and reason in FAILED
-    assert judged(reward, "x + 1", "1 + x")[0] == 1.0
+    assert judged(reward, SINE, SINE)[0] == 1.0
 
 
 def test_endless_answers_cost_their_seconds() -> None:
     """What sympy would compute for hours, between answers that are right."""
     reward = MixedReward(config=RewardConfig(format="none", math="math_verify", math_seconds=2.0))
-    reward(["1 + x"], [row("x + 1")])  # processes up
-    answers = ["1 + x", ENDLESS[0], "2x - x + 1", ENDLESS[1], "1 + x"]
+    reward([SINE], [row(SINE)])  # processes up
+    answers = [SINE, ENDLESS[0], "1 + \\sin(x)", ENDLESS[1], SINE]
     start = time.monotonic()
-    batch = reward(answers, [row("x + 1")] * 5)
+    batch = reward(answers, [row(SINE)] * 5)
     assert time.monotonic() - start < 60.0
     assert batch.column("math").tolist() == [1.0, 0.0, 1.0, 0.0, 1.0]
     assert batch.reason_counts()["math"] == {"OK": 3, "TOO_DEEP": 2}
@@ -197,17 +200,17 @@ def test_seconds_of_a_task_and_of_a_row() -> None:
     """Each answer has the time its own settings give it; the time of all rows is for the others."""
     config = {"math_seconds": 600.0, "tasks": {"math": {"math": "math_verify", "math_seconds": 1.0}}}
     reward = MixedReward(config=RewardConfig(format="none", **config))  # type: ignore[arg-type]
-    strict = row("x + 1").model_copy(update={"reward": {"math_seconds": 0.5}})
-    reward(["1 + x"], [row("x + 1")])  # a process up
+    strict = row(SINE).model_copy(update={"reward": {"math_seconds": 0.5}})
+    reward([SINE], [row(SINE)])  # a process up
     start = time.monotonic()
-    batch = reward([ENDLESS[0], ENDLESS[0], "1 + x"], [row("x + 1"), strict, row("x + 1")])
+    batch = reward([ENDLESS[0], ENDLESS[0], SINE], [row(SINE), strict, row(SINE)])
     assert time.monotonic() - start < 60.0
     assert batch.reason_counts()["math"] == {"OK": 1, "TOO_DEEP": 2}
     reward.close()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gold", ["x + 1", "7"])
+@pytest.mark.parametrize("gold", [SINE, "7"])
 def test_every_endless_answer_scores_zero(gold: str) -> None:
     reward = MixedReward(config=RewardConfig(format="none", math="math_verify", math_seconds=3.0))
     batch = reward(list(ENDLESS), [row(gold)] * len(ENDLESS))

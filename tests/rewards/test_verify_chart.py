@@ -88,13 +88,12 @@ def test_accepted(judge: Any, gold: str, answer: str) -> None:
         ("2%", "200%", Reason.OUT_OF_TOLERANCE),
         ("42", "42 43", Reason.NO_NUMBER),
         ("42", "about 42", Reason.NO_NUMBER),
-        ("42", "42 dogs", Reason.NO_NUMBER),
+        ("42", "42 zorks", Reason.NO_NUMBER),  # no unit that is known
         ("42", "1_000", Reason.NO_NUMBER),
         ("42", "4,2", Reason.NO_NUMBER),
         ("1000", "1,00,0", Reason.NO_NUMBER),
         ("42", "0x2a", Reason.NO_NUMBER),
         ("5", "5e", Reason.NO_NUMBER),
-        ("0.5", "\u00bd", Reason.NO_NUMBER),
         ("1000", "1 000", Reason.NO_NUMBER),
         ("1000", "1'000", Reason.NO_NUMBER),
         ("1.5", "1,5", Reason.NO_NUMBER),
@@ -105,9 +104,8 @@ def test_accepted(judge: Any, gold: str, answer: str) -> None:
         ("42", "42m", Reason.NO_NUMBER),
         ("42", "42% percent", Reason.NO_NUMBER),
         ("42", "+-42", Reason.NO_NUMBER),
-        ("42", "42\u200b", Reason.NO_NUMBER),
         ("42", "forty-two", Reason.NO_NUMBER),
-        ("42", "4\u00b2", Reason.NO_NUMBER),
+        ("42", "4\u00b2", Reason.UNEVALUATED),
         ("42", "--42", Reason.NO_NUMBER),
         ("42", "42%%", Reason.NO_NUMBER),
         ("42", "42..", Reason.NO_NUMBER),
@@ -142,9 +140,9 @@ def test_rejected(judge: Any, gold: str, answer: str, reason: Reason) -> None:
         (("red", "blue"), "['Red', 'blue']", (1.0, Reason.OK)),
         (("1", "2"), "1 2", (0.0, Reason.NO_MATCH)),
         (("1", "2"), "1/2", (0.0, Reason.NO_MATCH)),
-        (("1", "2"), "1 and 2", (0.0, Reason.NO_MATCH)),
+        (("1", "2"), "1 and 2", (1.0, Reason.OK)),
         (("1", "2"), "[[1, 2]]", (0.0, Reason.NO_NUMBER)),
-        (("1", "2"), "1, 2,", (0.0, Reason.NO_NUMBER)),
+        (("1", "2"), "1, 2,", (1.0, Reason.OK)),  # a mark at the end is none of the answer
         (("1", "2"), "2, 1", (0.0, Reason.OUT_OF_TOLERANCE)),
         (("1", "2"), "1", (0.0, Reason.NO_MATCH)),
         (("1", "2"), "1, 2, 3", (0.0, Reason.NO_MATCH)),
@@ -204,13 +202,14 @@ def test_anls_compares_texts_of_at_most_256_characters(
         (("3", "4"), "$\\boxed{[3, 4]}$", Reason.OK),
         ("{3}", "\\boxed{{3}}", Reason.OK),
         ("a\\}b", "\\boxed{a\\}b}", Reason.OK),
-        ("3", "\\boxed{3}\\boxed{3}", Reason.NO_NUMBER),
+        ("3", "\\boxed{3}\\boxed{3}", Reason.OK),  # twice the same
+        ("3", "\\boxed{3}\\boxed{4}", Reason.AMBIGUOUS),
         ("3", "\\boxed{\\boxed{3}}", Reason.NO_NUMBER),
         ("3", "\\boxed{3\\}", Reason.NO_NUMBER),
         ("3", "\\boxed{3", Reason.NO_NUMBER),
-        ("3", "\\boxed{3}}", Reason.NO_NUMBER),
+        ("3", "\\boxed{3}}", Reason.OK),  # inside a sentence, whatever that is
         ("3", "\\boxed{}", Reason.NO_NUMBER),
-        ("3", "so \\boxed{3}", Reason.NO_NUMBER),
+        ("3", "so \\boxed{3}", Reason.OK),
         ("3", "\\boxed{4}", Reason.OUT_OF_TOLERANCE),
     ],
 )
@@ -219,7 +218,9 @@ def test_one_box_may_hold_the_whole_answer(judge: Any, gold: Any, answer: str, r
 
 
 def test_every_unicode_number_has_its_documented_value(judge: Any) -> None:
-    """Only ASCII digits, plain or in full width, are digits; other code points of Nd, Nl and No are none."""
+    """Only ASCII digits, plain or in full width, are digits; of the other code points of Nd, Nl and No the
+    common fractions are read as such, and powers leave something to be worked out.
+    """
     for code in range(sys.maxunicode + 1):
         character = chr(code)
         if unicodedata.category(character) not in ("Nd", "Nl", "No"):
@@ -228,6 +229,11 @@ def test_every_unicode_number_has_its_documented_value(judge: Any) -> None:
         if character in ("7", "\uff17"):
             assert (value, reason) == (1.0, Reason.OK)
         elif character.isascii() or 0xFF10 <= code <= 0xFF19:
+            assert (value, reason) == (0.0, Reason.OUT_OF_TOLERANCE)
+        elif (
+            character
+            in "\u00bd\u00bc\u00be\u2153\u2154\u2155\u2156\u2157\u2158\u2159\u215a\u215b\u215c\u215d\u215e"
+        ):
             assert (value, reason) == (0.0, Reason.OUT_OF_TOLERANCE)
         else:
             assert (value, reason) == (0.0, Reason.NO_NUMBER), hex(code)

@@ -80,10 +80,16 @@ def test_think_answer(
     [
         ("answer", "so <answer>b</answer> it is", Reason.OK, "b"),
         ("answer", "b", Reason.NO_ANSWER_TAG, ""),
-        ("answer", "<think><answer>b</answer></think>", Reason.OK, "b"),  # it knows no think tags
+        ("answer", "<think><answer>b</answer></think>", Reason.TAG_ORDER, ""),  # an answer in the thought
+        ("answer", "<think>a</think> so <answer>b</answer>", Reason.OK, "b"),
+        ("boxed", "<think>\\boxed{a}</think> so \\boxed{b}", Reason.OK, "b"),
+        ("boxed", "\\fbox{b}", Reason.OK, "b"),
+        ("boxed", "\\boxed{b} is \\boxed{ b }", Reason.OK, "b"),  # the same
+        ("think_boxed", "<think>\\boxed{a}</think> so \\boxed{b}.", Reason.OK, "b"),
+        ("think_boxed", "<think>a</think> b", Reason.NO_ANSWER_TAG, ""),
         ("answer", "<answer>b</answer><answer>b</answer>", Reason.DUPLICATE_TAG, ""),
         ("answer", "</answer>b<answer>", Reason.TAG_ORDER, ""),
-        ("boxed", "\\boxed{\\boxed{b}}", Reason.DUPLICATE_TAG, ""),
+        ("boxed", "\\boxed{\\boxed{b}}", Reason.OK, "\\boxed{b}"),
         ("boxed", "so \\boxed{b} it is", Reason.OK, "b"),
         ("boxed", "\\boxed{\\frac{1}{2}}", Reason.OK, "\\frac{1}{2}"),
         ("boxed", "\\boxed{\\}}", Reason.OK, "\\}"),
@@ -101,6 +107,49 @@ def test_without_a_format_everything_is_the_answer(judge_format: Any) -> None:
     value, reason, task_reason, answer = judge_format("  b ", format="none")
     assert value != value
     assert (reason, task_reason, answer) == (Reason.NOT_APPLICABLE, Reason.OK, "b")
+
+
+@pytest.mark.parametrize(
+    ("settings", "completion", "expected"),
+    [
+        (
+            {},
+            "<think>I must use <answer> tags</think><answer>b</answer>",
+            (0.0, Reason.DUPLICATE_TAG, Reason.OK, "b"),
+        ),
+        ({}, GOOD + "<|im_end|>", (1.0, Reason.OK, Reason.OK, "b")),
+        ({}, GOOD + " </s>\n<|endoftext|>", (1.0, Reason.OK, Reason.OK, "b")),
+        ({"think": "prefilled"}, "a</think><answer>b</answer>", (1.0, Reason.OK, Reason.OK, "b")),
+        ({"think": "prefilled"}, GOOD, (0.0, Reason.DUPLICATE_TAG, Reason.OK, "b")),
+        (
+            {"think": "prefilled"},
+            "<answer>a</answer></think><answer>b</answer>",
+            (0.0, Reason.DUPLICATE_TAG, Reason.OK, "b"),
+        ),
+        ({"format": "boxed", "box": "last"}, "\\boxed{a}? No. \\boxed{b}", (1.0, Reason.OK, Reason.OK, "b")),
+        (
+            {"format": "boxed"},
+            "\\boxed{a}? No. \\boxed{b}",
+            (0.0, Reason.DUPLICATE_TAG, Reason.DUPLICATE_TAG, ""),
+        ),
+        (
+            {"format": "think_boxed"},
+            "x<think>a</think>\\boxed{b}",
+            (0.0, Reason.TEXT_OUTSIDE_TAGS, Reason.OK, "b"),
+        ),
+        ({"format": "think_boxed"}, "\\boxed{b}", (0.0, Reason.NO_ANSWER_TAG, Reason.OK, "b")),
+        (
+            {"format": "think_boxed", "think": "prefilled"},
+            "a</think> \\boxed{b}",
+            (1.0, Reason.OK, Reason.OK, "b"),
+        ),
+    ],
+)
+def test_thoughts_boxes_and_ends_of_turn(
+    judge_format: Any, settings: dict[str, Any], completion: str, expected: Any
+) -> None:
+    """The thought is never part of the answer: tags named in it cost the format at most."""
+    assert judge_format(completion, **settings) == expected
 
 
 def test_tag_names(judge_format: Any) -> None:

@@ -65,12 +65,12 @@ def test_equal(judge: Any, gold: str, answer: str) -> None:
         ("1/3", "0.333333333333333333", Reason.NO_MATCH),
         ("12345678901234567890123", "12345678901234567890124", Reason.NO_MATCH),
         ("7", "seven", Reason.NO_NUMBER),
-        ("7", "7 or 8", Reason.NO_NUMBER),
+        ("7", "7 or 8", Reason.NO_MATCH),  # a set of two
         ("7", "\\boxed{8}", Reason.NO_MATCH),
-        ("7", "\\boxed{7} \\boxed{7}", Reason.NO_NUMBER),
+        ("7", "\\boxed{7} \\boxed{8}", Reason.AMBIGUOUS),
         ("7", "\\boxed{7", Reason.NO_NUMBER),
         ("7", "\\boxed{}", Reason.NO_NUMBER),
-        ("7", "\\boxed{\\boxed{7}}", Reason.NO_NUMBER),  # one box
+        ("7", "\\boxed{\\boxed{7}}", Reason.NO_NUMBER),  # a box in a box
         ("7", "7/0", Reason.NO_NUMBER),
         ("7", "__import__('os')", Reason.NO_NUMBER),
         ("3\\pi", "9.42477796", Reason.NO_MATCH),  # an approximation is not equal

@@ -11,15 +11,7 @@ from numpy.typing import NDArray
 
 from mixed_r1_kernels._impl import native, resolve
 from mixed_r1_kernels.verify import reference
-from mixed_r1_kernels.verify.settings import (
-    TASKS,
-    BadGold,
-    ChartScore,
-    ChartText,
-    FormatMode,
-    GoldSpec,
-    VerifySettings,
-)
+from mixed_r1_kernels.verify.settings import CHOICES, TASKS, BadGold, GoldSpec, VerifySettings
 from mixed_r1_kernels.verify.unicode_tables import unicode_tables
 
 __all__ = ["CompiledGold", "VerifyResult", "VerifySettings", "compile_gold", "verify"]
@@ -193,11 +185,7 @@ def _native_gold(spec: GoldSpec) -> Any:
     )
 
 
-_CODES: dict[str, tuple[str, ...]] = {
-    "format": get_args(FormatMode),
-    "chart_score": get_args(ChartScore),
-    "chart_text": get_args(ChartText),
-}
+_CODES: dict[str, tuple[str, ...]] = {name: get_args(kind) for name, kind in CHOICES.items()}
 
 
 def _as_bytes(texts: Sequence[str]) -> list[bytes]:

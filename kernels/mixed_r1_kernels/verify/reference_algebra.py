@@ -1,8 +1,10 @@
-"""Exact real numbers for the math reference: sums of rational multiples of roots and powers of pi.
+"""Exact arithmetic for the math reference: sums of rational multiples of roots, powers of pi and of letters.
 
 A ``Real`` is a tuple of (term, coefficient), terms ascending, coefficients not 0. A term is (power of pi,
-((prime, exponent), ...)), primes ascending and exponents in (0, 1). Such products are linearly independent
-over the rationals (Besicovitch 1940; pi is transcendental), so two Reals are one number iff they are equal.
+((prime, exponent), ...), ((letter, exponent), ...)), primes and letters ascending, exponents of primes in
+(0, 1), of letters integers but 0. Such products are linearly independent over the rationals (Besicovitch
+1940; pi is transcendental), so two Reals are one number, or one polynomial, iff they are equal. The letter i
+is the imaginary unit, of which no power is taken here.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TypeAlias
 
-__all__ = ["PI", "Arithmetic", "NotNative", "Real", "as_fraction", "rational"]
+__all__ = ["PI", "Arithmetic", "NotNative", "Real", "as_fraction", "rational", "variable"]
 
-Term: TypeAlias = tuple[Fraction, tuple[tuple[int, Fraction], ...]]
+Roots: TypeAlias = tuple[tuple[int, Fraction], ...]
+Letters: TypeAlias = tuple[tuple[str, int], ...]
+Term: TypeAlias = tuple[Fraction, Roots, Letters]
 Real: TypeAlias = tuple[tuple[Term, Fraction], ...]
 
 MAX_STEPS = 1024  # products of two terms in one answer; a factorisation counts for 16
@@ -24,8 +28,8 @@ MAX_ROOT = 16
 MAX_PARTS = 1 << 12  # denominators of exponents
 MAX_TRIAL = 1 << 12
 
-ONE_TERM: Term = (Fraction(0), ())
-PI: Real = (((Fraction(1), ()), Fraction(1)),)
+ONE_TERM: Term = (Fraction(0), (), ())
+PI: Real = (((Fraction(1), (), ()), Fraction(1)),)
 
 
 class NotNative(ArithmeticError):  # noqa: N818 (a verdict: this expression is for a computer algebra system)
@@ -34,6 +38,10 @@ class NotNative(ArithmeticError):  # noqa: N818 (a verdict: this expression is f
 
 def rational(value: Fraction) -> Real:
     return ((ONE_TERM, value),) if _checked(value) else ()
+
+
+def variable(letter: str) -> Real:
+    return (((Fraction(0), (), ((letter, 1),)), Fraction(1)),)
 
 
 def as_fraction(value: Real, *, whole: bool = False) -> Fraction | None:
@@ -81,12 +89,13 @@ class Arithmetic:
     def multiply(self, a: Real, b: Real) -> Real:
         self._spend(len(a) * len(b))
         terms: dict[Term, Fraction] = {}
-        for (pi_a, exponents_a), value_a in a:
-            for (pi_b, exponents_b), value_b in b:
+        for (pi_a, exponents_a, letters_a), value_a in a:
+            for (pi_b, exponents_b, letters_b), value_b in b:
                 exponents = dict(exponents_a)
                 for prime, exponent in exponents_b:
                     exponents[prime] = exponents.get(prime, Fraction(0)) + exponent
-                term, factor = _normal(pi_a + pi_b, exponents)
+                (pi_power, roots), factor = _normal(pi_a + pi_b, exponents)
+                term = (pi_power, roots, _joined(letters_a, letters_b))
                 product = _checked(_checked(value_a * value_b) * factor)
                 terms[term] = _checked(terms.get(term, Fraction(0)) + product)
         return _real(terms)
@@ -129,7 +138,9 @@ class Arithmetic:
             return a
         if len(a) > 1:
             raise NotNative("root of a sum")
-        ((pi_power, exponents), value) = a[0]
+        ((pi_power, exponents, letters), value) = a[0]
+        if letters:
+            raise NotNative("root of a letter")
         if value < 0 and (degree % 2 == 0 or exponents or pi_power):
             raise NotNative("root of a negative number")
         found = {prime: exponent / degree for prime, exponent in exponents}
@@ -137,12 +148,24 @@ class Arithmetic:
             self._spend(FACTOR_STEPS)
             for prime, count in _factor(number):
                 found[prime] = found.get(prime, Fraction(0)) + Fraction(sign * count, degree)
-        term, factor = _normal(pi_power / degree, found)
-        return ((term, _checked(factor if value > 0 else -factor)),)
+        (pi_power, roots), factor = _normal(pi_power / degree, found)
+        return (((pi_power, roots, ()), _checked(factor if value > 0 else -factor)),)
 
 
-def _normal(pi_power: Fraction, exponents: dict[int, Fraction]) -> tuple[Term, Fraction]:
-    """The term with exponents in (0, 1), and the rational factor taken out."""
+def _joined(a: Letters, b: Letters) -> Letters:
+    exponents = dict(a)
+    for letter, exponent in b:
+        exponents[letter] = exponents.get(letter, 0) + exponent
+    if any(abs(exponent) > MAX_PARTS for exponent in exponents.values()) or exponents.get("i", 0) not in (
+        0,
+        1,
+    ):
+        raise NotNative("power of a letter too large, or of i")
+    return tuple(sorted((letter, exponent) for letter, exponent in exponents.items() if exponent))
+
+
+def _normal(pi_power: Fraction, exponents: dict[int, Fraction]) -> tuple[tuple[Fraction, Roots], Fraction]:
+    """The power of pi and the roots with exponents in (0, 1), and the rational factor taken out."""
     factor = Fraction(1)
     kept = []
     for prime, exponent in sorted(exponents.items()):
@@ -158,9 +181,12 @@ def _normal(pi_power: Fraction, exponents: dict[int, Fraction]) -> tuple[Term, F
 
 
 def _inverse(a: Real) -> Real:
-    ((pi_power, exponents), value) = a[0]
-    term, factor = _normal(-pi_power, {prime: -exponent for prime, exponent in exponents})
-    return ((term, _checked(factor / value)),)
+    ((pi_power, exponents, letters), value) = a[0]
+    (pi_power, roots), factor = _normal(-pi_power, {prime: -exponent for prime, exponent in exponents})
+    inverted = tuple((letter, -exponent) for letter, exponent in letters)
+    if dict(inverted).get("i", 0):
+        raise NotNative("division by i")
+    return (((pi_power, roots, inverted), _checked(factor / value)),)
 
 
 def _factor(number: int) -> list[tuple[int, int]]:

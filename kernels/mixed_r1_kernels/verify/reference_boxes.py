@@ -1,10 +1,13 @@
 """Reference reader of boxes: one pass over the answer with a stack of open brackets; no JSON library, no
 backtracking.
 
-A box is four numbers alone in ``[..]`` or ``(..)``, or two points ``(x1, y1), (x2, y2)``. Brackets nest
-(JSON lists and objects, ``<box>[[..]]</box>``, Qwen's ``<|box_start|>(..),(..)<|box_end|>``), text around
-them is skipped, and strings in double quotes are skipped inside brackets. The first fault ends the reading:
-TOO_DEEP, TOO_MANY_ITEMS or BAD_BOX.
+A box is four numbers alone in ``[..]``, ``(..)`` or ``<box>..</box>``, two points ``(x1, y1), (x2, y2)``
+(also with "to" between) or ``[[x1, y1], [x2, y2]]``, four named numbers (x1, y1, x2, y2; xmin ..; left, top,
+right, bottom) in one bracket or none, a text of four numbers in double quotes, or four bare numbers that are
+the whole answer. Brackets nest (JSON lists and objects, Qwen's ``<|box_start|>(..),(..)<|box_end|>``), other
+text is skipped, also in double quotes inside brackets. One or two numbers in a bracket are a label, a score,
+a size or a point: no box, and no fault. The first fault ends the reading: TOO_DEEP, TOO_MANY_ITEMS or
+BAD_BOX.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass, field
 
 from mixed_r1_kernels.reason import Reason
 from mixed_r1_kernels.verify.reference_number import NON_FINITE, unsigned_decimal
+from mixed_r1_kernels.verify.reference_reading import narrow
 from mixed_r1_kernels.verify.settings import VerifySettings
 
 __all__ = ["MAX_COORDINATE", "parse_boxes"]
@@ -20,26 +24,35 @@ __all__ = ["MAX_COORDINATE", "parse_boxes"]
 Box = tuple[float, float, float, float]
 MAX_COORDINATE = 1e9  # beyond any image; keeps areas far from overflow
 SPACE = " \t\n\r\f\v"
-CLOSER = {"[": "]", "(": ")", "{": "}"}
-ENDS_TOKEN = SPACE + ',:[](){}"'
+CLOSER = {"[": "]", "(": ")", "{": "}", "<": ">"}
+ENDS_TOKEN = SPACE + ',:[](){}"<'
+OPEN_BOX, CLOSE_BOX = "<box>", "</box>"
+NAMES = {
+    name: i
+    for names in ("x1 y1 x2 y2", "xmin ymin xmax ymax", "x_min y_min x_max y_max", "left top right bottom")
+    for i, name in enumerate(names.split())
+}
+BETWEEN_POINTS = frozenset(("to", "-", "through", "->"))
+MAX_QUOTED = 128  # characters of a text that is read for numbers
 
 
 @dataclass
 class Group:
-    """An open bracket: the numbers directly in it, whether anything else is, and how many boxes an object
-    gave.
-    """
+    """An open bracket, or the whole answer: the numbers directly in it and what else is."""
 
     opener: str
     first_point: tuple[float, ...] | None = None  # the (x1, y1) before this, the group of (x2, y2)
     numbers: list[float] = field(default_factory=list)
     other: bool = False
-    boxes: int = 0
+    children: int = 0
+    points: list[float] = field(default_factory=list)  # of children that are a point
+    named: dict[int, float] = field(default_factory=dict)
+    boxes: int = 0  # that an object gave
 
 
 def parse_boxes(answer: str, settings: VerifySettings) -> tuple[Reason, tuple[Box, ...]]:
     """The boxes of ``answer`` in order with OK, or a reason and no boxes."""
-    reader = _Reader(answer, settings)
+    reader = _Reader(narrow(answer), settings)
     reason = reader.read()
     return reason, tuple(reader.boxes) if reason == Reason.OK else ()
 
@@ -48,11 +61,16 @@ class _Reader:
     def __init__(self, text: str, settings: VerifySettings) -> None:
         self.text, self.settings = text, settings
         self.boxes: list[Box] = []
+        self.whole = Group("")
         self.stack: list[Group] = []
-        self.point: tuple[float, ...] | None = (
-            None  # an (x1, y1): only white space and a comma may come before "("
-        )
+        self.point: tuple[float, ...] | None = None  # an (x1, y1) that may have its (x2, y2) next
+        self.has_points = False
+        self.name: int | None = None  # of the number that comes next
         self.may_quote = True  # False once a double quote was found to have no partner
+
+    @property
+    def group(self) -> Group:
+        return self.stack[-1] if self.stack else self.whole
 
     def read(self) -> Reason:
         text, i = self.text, 0
@@ -61,35 +79,39 @@ class _Reader:
             if c in SPACE or c == ",":
                 i += 1
                 continue
-            if self.point is not None and c != "(":
-                return Reason.BAD_BOX
             reason = None
-            if c in CLOSER:
+            if c in "[({" or text.startswith(OPEN_BOX, i):
                 reason = self._open(c)
-                i += 1
-            elif c in "])}":
-                reason = self._close(c)
-                i += 1
+                i += len(OPEN_BOX) if c == "<" else 1
+            elif c in "])}" or text.startswith(CLOSE_BOX, i):
+                reason = self._close(">" if c == "<" else c)
+                i += len(CLOSE_BOX) if c == "<" else 1
             else:
-                i = self._other(i)
+                i, reason = self._other(i)
             if reason is not None:
                 return reason
-        unfinished = any(g.first_point or (g.opener == "[" and g.numbers) for g in self.stack)
-        if self.point is not None or unfinished:
+        if any(g.first_point or (g.opener in "[<" and g.numbers) for g in self.stack):
             return Reason.BAD_BOX
-        return Reason.OK if self.boxes else Reason.NO_BOX
+        bare = self.whole
+        if len(bare.numbers) == 4 and not bare.other and not bare.children and not self.boxes:
+            reason = self._add(tuple(bare.numbers))
+            if reason is not None:
+                return reason
+        if self.boxes:
+            return Reason.OK
+        return Reason.BAD_BOX if self.has_points else Reason.NO_BOX
 
     def _open(self, c: str) -> Reason | None:
         if len(self.stack) == self.settings.max_depth:
             return Reason.TOO_DEEP
-        if self.stack:
-            self.stack[-1].other = True
-        self.stack.append(Group(c, self.point))
-        self.point = None
+        self.group.children += 1
+        self.stack.append(Group(c, self.point if c == "(" else None))
+        self.point = self.name = None
         return None
 
     def _close(self, c: str) -> Reason | None:
         """A closer that does not fit the innermost bracket is skipped, and counts as something else in it."""
+        self.point = self.name = None
         if not self.stack:
             return None
         if CLOSER[self.stack[-1].opener] != c:
@@ -97,17 +119,36 @@ class _Reader:
             return None
         group = self.stack.pop()
         count, numbers = len(group.numbers), tuple(group.numbers)
+        alone = not group.other and not group.children
         if group.first_point is not None:
-            fits = count == 2 and not group.other
+            fits = count == 2 and alone
             return self._add((*group.first_point, *numbers)) if fits else Reason.BAD_BOX
+        if (
+            group.opener in "[<"
+            and count == 0
+            and len(group.points) == 4
+            and group.children == 2
+            and not group.other
+        ):
+            return self._add(tuple(group.points))
         if group.opener == "{" or count == 0:
             return None
-        if group.opener == "(" and (group.other or count == 1):
+        if group.opener == "(" and (not alone or count == 1):
             return None  # prose
-        if group.opener == "(" and count == 2:
-            self.point = numbers
+        if count <= 2:
+            self._point(group, numbers, alone)
             return None
-        return self._add(numbers) if count == 4 and not group.other else Reason.BAD_BOX
+        return self._add(numbers) if count == 4 and alone else Reason.BAD_BOX
+
+    def _point(self, group: Group, numbers: tuple[float, ...], alone: bool) -> None:
+        """One or two numbers in a bracket: a point that may be the corner of a box."""
+        if len(numbers) < 2 or not alone:
+            return
+        self.has_points = True
+        if group.opener == "(":
+            self.point = numbers
+        elif self.group.opener in ("[", "<") and len(self.group.points) <= 4:
+            self.group.points += numbers
 
     def _add(self, box: tuple[float, ...]) -> Reason | None:
         x1, y1, x2, y2 = box
@@ -122,27 +163,73 @@ class _Reader:
         self.boxes.append((x1, y1, x2, y2))
         return None
 
-    def _other(self, i: int) -> int:
+    def _other(self, i: int) -> tuple[int, Reason | None]:
         """Take a string, a colon or a token at ``i``; returns where it ends."""
         text = self.text
         end = i + 1
-        number = None
+        if text[i] == ":":
+            self.group.other = True
+            return end, None
         if text[i] == '"':
-            if self.stack and self.may_quote:
-                closing = _closing_quote(text, end)
-                self.may_quote = closing >= 0
-                end = max(end, closing + 1)
-        elif text[i] != ":":
-            while end < len(text) and text[end] not in ENDS_TOKEN:
-                end += 1
-            number = _number(text[i:end]) if self.stack else None
-        if self.stack:
-            group = self.stack[-1]
-            if number is None:
-                group.other = True
-            elif len(group.numbers) < 5:  # five are as wrong as any larger number
+            if not self.stack or not self.may_quote:
+                self.group.other = True
+                return end, None
+            closing = _closing_quote(text, end)
+            self.may_quote = closing >= 0
+            if closing < 0:
+                self.group.other = True
+                return end, None
+            return closing + 1, self._quoted(text[end:closing])
+        while end < len(text) and text[end] not in ENDS_TOKEN:
+            end += 1
+        return end, self._token(text[i:end])
+
+    def _quoted(self, body: str) -> Reason | None:
+        """A text in double quotes: a name, a number, or a box of four."""
+        if len(body) <= MAX_QUOTED:
+            numbers = [_number(part) for part in body.replace(",", " ").split(" ") if part]
+            if len(numbers) == 4 and None not in numbers:
+                self.group.other = True
+                return self._add(tuple(number for number in numbers if number is not None))
+            if len(numbers) == 1 and numbers[0] is not None:
+                return self._take(numbers[0])
+        self.group.other = True
+        self.name = NAMES.get(body.lower())
+        return None
+
+    def _token(self, token: str) -> Reason | None:
+        bare = token.strip("'") or token
+        name, equals, value = bare.partition("=")
+        if equals:
+            self.point, self.group.other = None, True
+            self.name = NAMES.get(name.lower()) if name else self.name
+            return self._take(number) if (number := _number(value)) is not None and value else None
+        number = _number(bare)
+        if number is not None:
+            self.point = None
+            return self._take(number)
+        if bare not in BETWEEN_POINTS:
+            self.point = None
+        self.group.other = True
+        self.name = NAMES.get(bare.lower())
+        return None
+
+    def _take(self, number: float) -> Reason | None:
+        """A number of the group, or the one that a name was given for."""
+        group, name = self.group, self.name
+        self.name = None
+        if name is None:
+            if len(group.numbers) < 5:  # five are as wrong as any larger number
                 group.numbers.append(number)
-        return end
+            return None
+        if name in group.named:
+            return Reason.BAD_BOX
+        group.named[name] = number
+        if len(group.named) < 4:
+            return None
+        box = tuple(group.named[i] for i in range(4))
+        group.named.clear()
+        return self._add(box)
 
 
 def _closing_quote(text: str, i: int) -> int:
@@ -160,7 +247,7 @@ def _number(token: str) -> float | None:
     """``[sign] digits [. digits] [exponent]`` as a double; NaN for nan, inf and infinity; None for any
     other token.
     """
-    body = token[1:] if token[0] in "+-" else token
+    body = token[1:] if token[:1] in ("+", "-") else token
     if body.lower() in NON_FINITE:
         return float("nan")
     digits, end = unsigned_decimal(body, separators=False)

@@ -1,6 +1,5 @@
-"""Reference reader of one number: sign, currency, thousands separators, exponent, percent sign, scale
-suffix.
-"""
+"""Reference reader of one number: sign, currency, thousands separators, exponent, percent sign, scale,
+unit."""
 
 from __future__ import annotations
 
@@ -8,76 +7,54 @@ import unicodedata
 from typing import NamedTuple
 
 from mixed_r1_kernels.reason import Reason
+from mixed_r1_kernels.verify.reference_reading import SPACE, letters_end
+from mixed_r1_kernels.verify.reference_units import unit_name
 
-__all__ = ["NON_FINITE", "Number", "narrow", "read_number", "unboxed", "unsigned_decimal"]
+__all__ = ["NON_FINITE", "Number", "phrase", "read_number", "unsigned_decimal"]
 
-MINUS = "\u2212"
-WRAPPERS = "\"'`* \t\n\r\f\v"
-BOXED = "\\boxed{"
 LETTER_SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+CHARACTER_SCALES = {
+    "\u4e07\u4ebf": 1e12,
+    "\u767e\u4e07": 1e6,
+    "\u5343\u4e07": 1e7,
+    "\u4e07": 1e4,
+    "\u4ebf": 1e8,
+}
+PERCENTS = ("%", "percent", "per cent", "pct", "percents")
+NO_UNITS = frozenset(
+    ("or", "and", "to", "of", "dozen", "hundred", "thousand", "million", "billion", "trillion", "lakh",
+    "crore", "k",
+     "m", "b", "t", "mn", "bn", "plus", "minus", "times", "over", "percent", "per", "e", "x", "not", "half")
+)  # fmt: skip
 WORD_SCALES = {"mn": 1e6, "bn": 1e9, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 NON_FINITE = ("nan", "inf", "infinity")
 
 
 class Number(NamedTuple):
     """``value`` as written, times its scale. ``percent``: a percent sign followed. ``year``: an integer 1000
-    to 2999 of four digits, no sign, unit or separator beside them ("2015.0" is one).
+    to 2999 of four digits, no sign, unit or separator beside them ("2015.0" is one). ``unit``: its one name,
+    or the words of an unknown one; "" where there is none.
     """
 
     value: float
     percent: bool = False
     year: bool = False
-
-
-def narrow(text: str) -> str:
-    """Full-width forms to ASCII and U+2212 to "-". No other digits are digits: NFKC would read a
-    superscript 2 as "2".
-    """
-    if text.isascii():
-        return text
-    return "".join(
-        chr(ord(c) - 0xFEE0)
-        if "\uff01" <= c <= "\uff5e"
-        else "-"
-        if c == MINUS
-        else " "
-        if c in "\u3000\u00a0"
-        else c
-        for c in text
-    )
-
-
-def unboxed(text: str) -> str:
-    """The body of the one ``\\boxed{..}`` that the whole of ``text`` is, but for white space, quotes,
-    asterisks, backticks and dollar signs around it and full stops after it; any other text as it is.
-
-    A backslash takes the next character with it: ``\\}`` closes nothing.
-    """
-    body = text.lstrip(WRAPPERS + "$").rstrip(WRAPPERS + "$.")
-    if not body.startswith(BOXED):
-        return text
-    depth, i = 1, len(BOXED)
-    while depth and i < len(body):
-        depth += (body[i] == "{") - (body[i] == "}")
-        i += 2 if body[i] == "\\" else 1
-    return body[len(BOXED) : -1] if depth == 0 and i == len(body) else text
+    unit: str = ""
 
 
 def read_number(text: str) -> Number | Reason:
     """The number that the whole of ``text`` is, or NO_NUMBER, or NON_FINITE (nan, inf, beyond the double
     range).
 
-    ``[sign] [currency] [sign] digits [fraction] [exponent] [% | percent | scale] [currency] [.]``, white
-    space between the parts; quotes, asterisks and backticks around it are dropped. Digits are plain or in
-    groups ``1,234,567``. Scales: k K M B T bn mn thousand million billion trillion.
+    ``[sign] [currency] [sign] digits [fraction] [exponent] [% | percent | scale] [unit]``, white space
+    between the parts. Digits are plain or in groups ``1,234,567``. Scales: k K M B T bn mn thousand million
+    billion trillion and their Chinese characters.
     """
-    body = narrow(text).strip(WRAPPERS)
-    if body.endswith(".") and not body.endswith(".."):
-        body = body[:-1].rstrip(WRAPPERS)
-    sign, body = _signed(body)
+    sign, body = _signed(text.strip(SPACE))
     bare = not sign
+    unit = ""
     if body and unicodedata.category(body[0]) == "Sc":
-        bare = False
+        bare, unit = False, unit_name(body[0]) or body[0]
         body = body[1:].lstrip(" ")
         if not sign:
             sign, body = _signed(body)
@@ -86,20 +63,49 @@ def read_number(text: str) -> Number | Reason:
     digits, end = unsigned_decimal(body)
     if not digits:
         return Reason.NO_NUMBER
-    suffix = body[end:].strip(" ")
+    suffix = body[end:]
+    if suffix == "\u5e74":  # the year 2015, in Chinese
+        suffix = ""
     bare = bare and not suffix
-    if suffix and unicodedata.category(suffix[-1]) == "Sc":
-        suffix = suffix[:-1].rstrip(" ")
-    percent = suffix == "%" or suffix.lower() == "percent"
-    scale = LETTER_SCALES.get(suffix) or WORD_SCALES.get(suffix.lower())
-    if suffix and not percent and scale is None:
+    if suffix == "m":  # metres or millions
         return Reason.NO_NUMBER
-    value = float(digits) * (scale or 1.0)
+    scale, rest = _scale(suffix.strip(" "))
+    percent = rest.lower() in PERCENTS
+    if rest and not percent:
+        found = unit_name(rest) or (phrase(rest) if suffix[:1] == " " else "")
+        if not found and len(rest) == 1 and unicodedata.category(rest) == "Sc":
+            found = rest
+        if not found or (unit and found != unit):
+            return Reason.NO_NUMBER
+        unit = found
+    value = float(digits) * scale
     if value in (float("inf"), float("-inf")):
         return Reason.NON_FINITE
     whole, _, fraction = body[:end].partition(".")
     year = bare and len(whole) == 4 and whole.isdigit() and not fraction.strip("0") and 1000 <= value <= 2999
-    return Number(-value if sign == "-" else value, percent, year)
+    return Number(-value if sign == "-" else value, percent, year, unit)
+
+
+def _scale(suffix: str) -> tuple[float, str]:
+    """What a suffix multiplies by, and the rest of it, which is a unit or nothing."""
+    for name in CHARACTER_SCALES:
+        if suffix.startswith(name):
+            return CHARACTER_SCALES[name], suffix[len(name) :].lstrip(" ")
+    end = letters_end(suffix, 0)
+    name, rest = suffix[:end], suffix[end:]
+    scale = LETTER_SCALES.get(name) or WORD_SCALES.get(name.lower())
+    if scale is None or (rest and rest[0] != " " and unicodedata.category(rest[0]) != "Sc"):
+        return 1.0, suffix
+    return scale, rest.lstrip(" ")
+
+
+def phrase(text: str) -> str:
+    """One or two words in small letters, that a gold may have for a unit, without a plural's s; else ""."""
+    words = [word for word in text.split(" ") if word]
+    fits = len(words) <= 2 and all(letters_end(word, 0) == len(word) and word.islower() for word in words)
+    if not fits or not words or any(word in NO_UNITS for word in words):
+        return ""
+    return " ".join(words).removesuffix("s")
 
 
 def _signed(text: str) -> tuple[str, str]:

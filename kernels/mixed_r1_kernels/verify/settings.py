@@ -5,28 +5,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-__all__ = ["TASKS", "BadGold", "GoldSpec", "VerifySettings"]
+__all__ = ["CHOICES", "TASKS", "BadGold", "GoldSpec", "VerifySettings"]
 
 TASKS = ("yes_no", "multiple_choice", "chart", "math", "grounding", "open_ended")
 
-FormatMode = Literal["think_answer", "answer", "boxed", "none"]
+FormatMode = Literal["think_answer", "answer", "boxed", "think_boxed", "none"]
 ChartScore = Literal["relaxed", "graded"]
 ChartText = Literal["exact", "anls"]
+Think = Literal["written", "prefilled"]
+Box = Literal["only", "last"]
+ListOrder = Literal["auto", "ordered", "any"]
+ChartYears = Literal["exact", "tolerant"]
 
 
 class BadGold(ValueError):  # noqa: N818 (a verdict on data, not a failure of the program)
     """A reference answer that no completion can be scored against."""
 
 
+CHOICES: dict[str, Any] = {
+    "format": FormatMode, "chart_score": ChartScore, "chart_text": ChartText, "think": Think, "box": Box,
+    "list_order": ListOrder, "chart_years": ChartYears,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class VerifySettings:
     """How the answer is found and judged; part of a compiled gold.
 
-    ``format``: ``think_answer`` (``<think>..</think><answer>..</answer>`` and nothing else; an answer in the
-    thought, or with a think tag in it, is none), ``answer`` (one ``<answer>`` block, text around it is free),
-    ``boxed`` (one ``\\boxed{..}``), ``none`` (all of the completion). ``max_answer_bytes`` bounds the answers
+    ``format``: ``think_answer`` (``<think>..</think><answer>..</answer>`` and nothing else), ``answer`` (one
+    ``<answer>`` block, text around it is free), ``boxed`` (a ``\\boxed{..}``), ``think_boxed`` (a thought,
+    then text with a box), ``none`` (all of the completion). The thought is never part of the answer.
+    ``think``: whether the completion opens it or the prompt did (``prefilled``). ``box``: of several boxes
+    the ``last`` counts, or none unless all say the same (``only``). ``max_answer_bytes`` bounds the answers
     of yes_no, multiple_choice, chart and math; longer ones are TOO_LONG. ``chart_text="anls"`` compares texts
     by edit distance where both have at most 256 characters (case folded, NFKD), else for equality only.
+    ``chart_years``: whether a gold 1000 to 2999 without a unit is a year (``exact``) or a quantity.
+    ``list_order``: ``auto`` compares lists of charts in order and those of math as sets.
     """
 
     format: FormatMode = "think_answer"
@@ -40,9 +54,13 @@ class VerifySettings:
     max_items: int = 64
     max_boxes: int = 256
     max_depth: int = 64
+    think: Think = "written"
+    box: Box = "only"
+    list_order: ListOrder = "auto"
+    chart_years: ChartYears = "exact"
 
     def __post_init__(self) -> None:
-        for name, kind in (("format", FormatMode), ("chart_score", ChartScore), ("chart_text", ChartText)):
+        for name, kind in CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name} must be one of {get_args(kind)}, got {getattr(self, name)!r}")
         for name in ("think_tag", "answer_tag"):
