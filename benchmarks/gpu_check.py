@@ -166,8 +166,10 @@ def prepare(runner: Runner, place: Place, may_build: bool) -> None:
     runner.environment = environment
     wanted = "" if place.dry else "; from mixed_r1_kernels import ops; assert ops.has_cuda"
     check = [sys.executable, "-c", f"from mixed_r1_kernels import _native{wanted}"]
-    if subprocess.run(check, env=environment, cwd=ROOT, capture_output=True).returncode == 0:
+    imported = subprocess.run(check, env=environment, cwd=ROOT, capture_output=True, text=True)
+    if imported.returncode == 0:
         return
+    print(f"the compiled modules cannot be imported: {imported.stderr.strip()[-500:]}")
     if not may_build:
         runner.leave_out("build", "in place", "the modules cannot be imported, and --no-build was given")
         return
@@ -175,7 +177,8 @@ def prepare(runner: Runner, place: Place, may_build: bool) -> None:
     modules = {"MIXED_R1_TORCH_OPS": "1", "MIXED_R1_CUDA": "1", "MIXED_R1_CUDA_ARCHS": "90a"}
     part = Part("in place", command, LIMITS["build"], {} if place.dry else modules)
     runner.run(Stage("build", LIMITS["build"], [part]))
-    runner.environment = environment | {"PYTHONPATH": os.pathsep.join([*paths, str(ROOT / "kernels")])}
+    paths.insert(1, str(ROOT / "kernels"))  # before those of a wheel that does not work here
+    runner.environment = environment | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def slower(stage: Stage) -> Stage:

@@ -3,8 +3,8 @@
     python -m pytest -p compile_launches device_bmas.py    (LAUNCHES=FILE, TRITON_INTERPRET not set)
 
 A driver that has no device stands in for Triton's. What the tests then find in their results means nothing,
-so no outcome of a test counts; FILE gets, as JSON, every launch that was compiled, with what ptxas says of it,
-and every one that could not be.
+so no outcome of a test counts; FILE gets, as JSON, every launch that was compiled, with what ptxas says of
+it, and every one that could not be.
 """
 
 from __future__ import annotations
