@@ -119,6 +119,16 @@ class Ranks:
             for k, v in columns.items()
         }
 
+    def add_up(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Replace ``tensors`` by their sums over the ranks, in one message. Every rank must call it."""
+        parts = list(tensors)
+        if self.world_size == 1 or not parts:
+            return
+        flat = torch.cat([part.flatten() for part in parts])
+        dist.all_reduce(flat)
+        for part, total in zip(parts, torch.split(flat, [p.numel() for p in parts]), strict=True):
+            part.copy_(total.view_as(part))
+
     def __enter__(self) -> Ranks:
         return self
 

@@ -10,10 +10,22 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from mixed_r1_kernels.reason import Reason
 
-__all__ = ["FRAMES", "LETTERS", "TASKS", "Box", "Frame", "Reason", "Sample", "Task", "task_order"]
+__all__ = [
+    "CLOSED_TASKS",
+    "FRAMES",
+    "LETTERS",
+    "TASKS",
+    "Box",
+    "Frame",
+    "Reason",
+    "Sample",
+    "Task",
+    "task_order",
+]
 
 Task: TypeAlias = Literal["yes_no", "multiple_choice", "chart", "math", "grounding", "open_ended"]
 TASKS: tuple[Task, ...] = get_args(Task)
+CLOSED_TASKS: tuple[Task, ...] = ("yes_no", "multiple_choice")  # the gold is one of a short list
 
 Frame: TypeAlias = Literal["pixels", "norm1000", "norm1"]
 FRAMES: tuple[Frame, ...] = get_args(Frame)

@@ -101,6 +101,9 @@ class TrainConfig(Config):
     eval_every: int = Field(0, ge=0)  # steps; 0: before and after only
     eval_samples: int = Field(256, ge=1)
     eval_completions: int = Field(4, ge=1)  # sampled per row, beside the greedy one
+    eval_train_samples: int = Field(0, ge=0)  # training rows that are evaluated beside the held-out ones
+    # Every k-th step the update goes task by task, to record what the tasks' gradients have in common
+    task_gradients_every: int = Field(0, ge=0)
     checkpoint_every: int = Field(0, ge=0)  # steps; 0: at the end only
     completions_every: int = Field(10, ge=1)  # write every k-th step's completions to Parquet
     track: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()  # beside metrics.jsonl

@@ -39,24 +39,29 @@ def mean_and_error(record: Mapping[str, Any]) -> str:
 
 
 def show_summary(console: RichConsole, summary: Mapping[str, Any]) -> None:
-    """The evaluations of a training run: reward by task, before and after, +- one standard error."""
-    for mode, entry in sorted(summary.get("evaluation", {}).items(), reverse=True):  # sampled, greedy
+    """The evaluations of a training run, greedy answers first: reward by task, before and after, +- one
+    standard error, beside what the best constant answer earns; then what went wrong, if anything did."""
+    for mode, entry in sorted(summary.get("evaluation", {}).items()):  # greedy, sampled
         after = {record["task"]: record for record in entry["after"]}
         before = {record["task"]: record for record in entry.get("before", ())}
-        columns = ["task", "rows", *(["before"] if before else []), "after", *(["change"] if before else [])]
+        changes = {**entry.get("by_task", {}), "all": entry.get("difference")}
+        columns = ["task", "rows", "constant", *(["before"] if before else []), "after"]
+        columns += ["change"] if before else []
         table = plain_table(f"{mode} reward on held-out rows (+- one standard error)", columns)
         for task in sorted(after, key=task_order):
-            cells = [task, str(after[task]["n"])]
+            constant = after[task].get("constant")
+            cells = [task, str(after[task]["n"]), f"{constant[1]:.3f}" if constant else ""]
             if before:
                 cells.append(mean_and_error(before.get(task, {})))
             cells.append(mean_and_error(after[task]))
             if before:
-                paired = entry.get("difference") if task == "all" else None
-                cells.append(_change(before.get(task, {}), after[task], paired))
+                cells.append(_change(changes.get(task)))
             table.add_row(*cells, style="bold" if task == "all" else None)
         console.print(table)
         if before and "difference" in entry:
             console.print(f"{_verdict(mode, entry['difference'])}\n", markup=False)
+    for finding in summary.get("findings", ()):
+        console.print(f"{finding['text']} {finding['remedy']}", markup=False, soft_wrap=True)
 
 
 def _verdict(mode: str, change: Mapping[str, Any]) -> str:
@@ -68,9 +73,5 @@ def _verdict(mode: str, change: Mapping[str, Any]) -> str:
     return f"{answers}: {how} than before training, by {abs(change['mean']):.3f} of 1 on average."
 
 
-def _change(before: Mapping[str, Any], after: Mapping[str, Any], paired: Mapping[str, Any] | None) -> str:
-    if paired is not None:
-        return f"{paired['mean']:+.3f} +- {paired['stderr']:.3f}"
-    if before.get("mean") is None or after.get("mean") is None:
-        return "n/a"
-    return f"{after['mean'] - before['mean']:+.3f}"
+def _change(paired: Mapping[str, Any] | None) -> str:
+    return "n/a" if paired is None else f"{paired['mean']:+.3f} +- {paired['stderr']:.3f}"

@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from mixed_r1.cli.console import mean_and_error, plain_table
 from mixed_r1.data import load_samples
+from mixed_r1.data.mixture import held_out
 from mixed_r1.models import load_adapter
 from mixed_r1.rollout import SamplingParams
 from mixed_r1.schema import task_order
@@ -31,7 +32,7 @@ def run_evaluation(
     """Evaluate, print the table, and return (and write) the records of both modes."""
     paths = [f"model={json.dumps(str(model))}", f"data={json.dumps(str(samples))}", "out=."]
     settings = TrainConfig.load(config, [*paths, *overrides])
-    rows = load_samples(settings.data)[: settings.eval_samples]
+    rows = held_out(load_samples(settings.data), settings.eval_samples)
     device = _device(settings.device)
     adapter = load_adapter(settings.model, device=device, **settings.load_options())
     known = rows

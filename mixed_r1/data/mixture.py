@@ -5,6 +5,11 @@ far; ties to the first name), so every batch comes close to the weights. Inside 
 epochs without replacement, shuffled by (seed, source, epoch) or from easy to hard. All state is the counts
 n_s.
 
+The shuffle is stratified: tasks, and the golds of yes/no and choice rows, are spread evenly over the epoch.
+The k-th of the n rows of a stratum comes at a place uniform in [k / n, (k + 1) / n), so every batch holds
+nearly equal shares of each. In a batch that holds more "yes" than "no", the answer "yes" earns more than it
+should, for every prompt at once: such chance differences are noise that pushes a policy to a constant.
+
 A curriculum goes from easy to hard once over a planned number of draws, with every row that fits in, or each
 several times: row i of the pass has the key rank(difficulty_i) / L + spread * u_i, u_i uniform in
 [-1/2, 1/2), and rows come by key: batches mix neighbours in difficulty while the mean rises steadily.
@@ -22,9 +27,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from mixed_r1.config import ConfigError
-from mixed_r1.schema import Sample
+from mixed_r1.schema import CLOSED_TASKS, Sample
 
-__all__ = ["MixtureSampler", "Weights", "mixture_weights"]
+__all__ = ["MixtureSampler", "Weights", "held_out", "mixture_weights"]
 
 Weights: TypeAlias = "Literal['equal', 'proportional'] | Mapping[str, float]"
 
@@ -50,6 +55,15 @@ def mixture_weights(sizes: Mapping[str, int], weights: Weights) -> dict[str, flo
     if any(not (math.isfinite(value) and value >= 0) for value in raw.values()) or total <= 0:
         raise ConfigError(f"weights must be finite, at least 0 and not all 0, got {weights!r}")
     return {name: value / total for name, value in raw.items()}
+
+
+def held_out(samples: Sequence[Sample], count: int, *, seed: int = 0) -> list[Sample]:
+    """``count`` rows of ``samples`` to evaluate on, in their order: tasks in proportion, and in a task of few
+    golds these too. ``seed`` decides which; fewer rows are all taken.
+    """
+    if count >= len(samples):
+        return list(samples)
+    return [samples[i] for i in sorted(MixtureSampler(samples, by="task", seed=seed).next(count))]
 
 
 class MixtureSampler:
@@ -94,6 +108,7 @@ class MixtureSampler:
         for i, sample in enumerate(samples):
             rows.setdefault(getattr(sample, by), []).append(i)
         self._rows = {name: np.asarray(rows[name], dtype=np.int64) for name in sorted(rows)}
+        self._strata = _strata(samples)
         self.weights = mixture_weights({name: len(part) for name, part in self._rows.items()}, weights)
         self._difficulty = None if order == "random" else _difficulties(samples, order)
         self._spread = spread if order == "curriculum" else 0.0
@@ -147,7 +162,8 @@ class MixtureSampler:
         if cached is None or cached[0] != epoch:
             rng = np.random.default_rng([self._seed, zlib.crc32(name.encode()), epoch])
             rows, length = self._rows[name], self._lengths[name]
-            order = np.concatenate([rng.permutation(rows) for _ in range(-(-length // len(rows)))])[:length]
+            order = np.concatenate([self._shuffled(rows, rng) for _ in range(-(-length // len(rows)))])
+            order = order[:length]
             if self._difficulty is not None:
                 order = order[np.argsort(self._difficulty[order], kind="stable")]
             if self._spread > 0:
@@ -155,6 +171,21 @@ class MixtureSampler:
                 order = order[np.argsort(keys, kind="stable")]
             self._epochs[name] = cached = (epoch, order)
         return cached[1]
+
+    def _shuffled(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """``rows`` in a random order that spreads every stratum evenly."""
+        order = rng.permutation(rows)
+        by_stratum = np.argsort(self._strata[order], kind="stable")
+        sizes = np.unique(self._strata[order], return_counts=True)[1]
+        places = np.concatenate([(np.arange(size) + rng.random(size)) / size for size in sizes])
+        return order[by_stratum[np.argsort(places, kind="stable")]]
+
+
+def _strata(samples: Sequence[Sample]) -> np.ndarray:
+    """[N] a number per task, and per gold where golds come from a closed list."""
+    keys = [(s.task, s.answer if s.task in CLOSED_TASKS else "") for s in samples]
+    numbers = {key: number for number, key in enumerate(sorted(set(keys)))}
+    return np.array([numbers[key] for key in keys], dtype=np.int64)
 
 
 def _difficulties(samples: Sequence[Sample], order: str) -> np.ndarray:

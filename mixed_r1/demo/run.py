@@ -1,26 +1,28 @@
-"""The whole system on two cores in minutes: real images, a small real Qwen2.5-VL, GRPO on mixed rewards."""
+"""The demo: an embedded model learns six tasks on real images, on this machine, from nothing to a report."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-import numpy as np
 from rich.console import Console
 
-from mixed_r1.data import load_samples
-from mixed_r1.data.mini import build_mini, corpus, sft_target
+from mixed_r1.data.mini import MiniRows, build_mini, corpus, sft_target
 from mixed_r1.demo.warmup import Example, in_model_frame, warm_up
-from mixed_r1.models import tiny_adapter
+from mixed_r1.models import ModelAdapter, tiny_adapter
+from mixed_r1.ranks import Ranks
 from mixed_r1.schema import Sample
 from mixed_r1.train.session import progress_display
 from mixed_r1.train.trainer import train
 from mixed_r1.train_config import TrainConfig
 
 __all__ = ["DemoSettings", "demo_config", "prepare_demo", "run_demo"]
+
+WARMUP_BATCH = 32
+FIRST_WARMUP_ROW = 1_000_000  # far beyond the numbers of the training rows: GRPO's prompts are all new
+TOKENIZER_ROWS = 4000
 
 
 @dataclass(frozen=True)
@@ -29,72 +31,108 @@ class DemoSettings:
 
     family: str = "qwen2_5_vl"
     seed: int = 0
-    rows: int = 5000
     warmup_steps: int = 1000
-    untagged: float = 0.3  # share of the warm-up's targets without the tags of the answer format
-    steps: int = 120
+    steps: int = 300
+    prompts_per_step: int = 64
+    held_out: int = 1000
+
+    @property
+    def rows(self) -> int:
+        """Rows of the data set: no prompt comes twice."""
+        return self.steps * self.prompts_per_step + 1250
 
 
 def run_demo(
-    out: Path, settings: DemoSettings = DemoSettings(), *, console: Console | None = None
+    out: Path,
+    settings: DemoSettings = DemoSettings(),
+    *,
+    console: Console | None = None,
+    ranks: Ranks | None = None,
 ) -> dict[str, Any]:
-    """Build the embedded data set, warm a small model up on its train split, train it with GRPO.
+    """Draw the embedded data set, warm a small model up by supervision, train it with GRPO.
 
-    Writes ``out/data``, ``out/model`` (the starting point) and ``out/run`` (see ``train``). Evaluation is on
-    the test split, which shares no image with the training rows. Returns the summary of the run.
+    Writes ``out/data``, ``out/model`` (the starting point) and ``out/run`` (see ``train``). The warm-up shows
+    right answers to other rows than those of GRPO, and ends long before the model knows the tasks: what it
+    learns after that, it learns from reward alone. Evaluation is on the test split, which shares no image
+    with the training rows. ``ranks`` do all of it together. Returns the summary of the run.
     """
     console = console or Console(stderr=True)
-    prepare_demo(out, settings, console=console)
-    return train(demo_config(out, settings), console=console)
+    if ranks is None:
+        with Ranks() as ranks:
+            return run_demo(out, settings, console=console, ranks=ranks)
+    prepare_demo(out, settings, console=console, ranks=ranks)
+    return train(demo_config(out, settings), console=console, ranks=ranks)
 
 
-def prepare_demo(out: Path, settings: DemoSettings, *, console: Console) -> None:
+def prepare_demo(out: Path, settings: DemoSettings, *, console: Console, ranks: Ranks) -> None:
     """``out/data`` and ``out/model``: what GRPO starts from."""
-    with progress_display(console) as progress:
-        bar = progress.add_task(
-            "embedded data", total=1, note="digits, photos, tables that ship in PyPI packages"
-        )
-        paths = build_mini(out / "data", seed=settings.seed, size=settings.rows)
+    with progress_display(console, disable=not ranks.first) as progress:
+        bar = progress.add_task("embedded data", total=1, note="digits, photos, tables of PyPI packages")
+        if ranks.first:
+            workers = ranks.world_size
+            build_mini(
+                out / "data", seed=settings.seed, size=settings.rows, format="parquet", workers=workers
+            )
+        ranks.gather(None)  # the others wait for the files
         progress.advance(bar)
-        samples = load_samples(paths["train"])
-        adapter = tiny_adapter(settings.family, corpus=corpus(samples), seed=settings.seed)
+        rows = MiniRows(
+            "train",
+            size=settings.warmup_steps * WARMUP_BATCH,
+            seed=settings.seed,
+            first=FIRST_WARMUP_ROW,
+        )
+        adapter = tiny_adapter(settings.family, corpus=corpus(rows[:TOKENIZER_ROWS]), seed=settings.seed)
         bar = progress.add_task("warm-up", total=settings.warmup_steps, note="")
         warm_up(
             adapter,
-            _examples([in_model_frame(adapter, sample) for sample in samples], settings),
+            _Targets(rows, adapter),
             steps=settings.warmup_steps,
+            batch_size=WARMUP_BATCH,
             seed=settings.seed,
+            ranks=ranks,
             on_step=lambda step, loss: progress.update(bar, completed=step, note=f"loss {loss:.3f}"),
         )
-    adapter.save(str(out / "model"))
+    if ranks.first:
+        adapter.save(str(out / "model"))
+    ranks.gather(None)
 
 
 def demo_config(out: Path, settings: DemoSettings) -> TrainConfig:
     """The GRPO settings of the demo, for what ``prepare_demo`` wrote to ``out``."""
     return TrainConfig(
         model=out / "model",
-        data=out / "data" / "train.jsonl",
-        validation=out / "data" / "test.jsonl",
+        data=out / "data" / "train",
+        validation=out / "data" / "test",
         out=out / "run",
         seed=settings.seed,
+        engine="local",
         freeze=(),
         steps=settings.steps,
-        prompts_per_step=24,
+        prompts_per_step=settings.prompts_per_step,
         completions_per_prompt=8,
         max_new_tokens=48,
+        max_rollout_rows=512,
         lr=4e-4,
-        eval_samples=750,
+        eval_samples=settings.held_out,
+        eval_every=max(1, settings.steps // 4),
     )
 
 
-def _examples(rows: Sequence[Sample], settings: DemoSettings) -> list[Example]:
-    """Targets for the warm-up, some of them without tags: a model that knows the tasks but keeps to the
-    answer format only now and then, as a pretrained one does. The rest is left to GRPO.
-    """
-    rng = np.random.default_rng(settings.seed)
-    targets = [sft_target(row) for row in rows]
-    untagged = rng.random(len(rows)) < settings.untagged
-    return [
-        Example(row, re.sub(r"<[^>]*>", " ", target).strip() if plain else target)
-        for row, target, plain in zip(rows, targets, untagged, strict=True)
-    ]
+class _Targets(Sequence[Example]):
+    """Rows with the completion to imitate, made when they are asked for."""
+
+    def __init__(self, rows: Sequence[Sample], adapter: ModelAdapter) -> None:
+        self._rows, self._adapter = rows, adapter
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row = in_model_frame(self._adapter, self._rows[index])
+        return Example(row, sft_target(row))

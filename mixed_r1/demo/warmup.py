@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from mixed_r1.models.base import ModelAdapter
 from mixed_r1.models.packing import PackItem, pack_groups
 from mixed_r1.models.policy import completion_logprobs
+from mixed_r1.ranks import Ranks
 from mixed_r1.schema import Sample
 
 __all__ = ["Example", "in_model_frame", "warm_up"]
@@ -33,13 +34,15 @@ def warm_up(
     lr: float = 4e-3,
     max_tokens_per_pack: int = 4096,
     seed: int = 0,
+    ranks: Ranks | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> float:
     """Minimise the mean negative log-likelihood of the target's tokens (stop token included), all parameters.
 
-    AdamW, one-cycle cosine schedule, epochs in an order that ``seed`` decides. Returns the mean loss of the
-    last tenth of the steps.
+    AdamW, one-cycle cosine schedule, epochs in an order that ``seed`` decides. ``ranks`` share each batch and
+    add up their gradients. Returns the mean loss of the last tenth of the steps.
     """
+    ranks = ranks or Ranks()
     if not examples:
         raise ValueError("examples must hold at least one row, got none")
     optimizer = torch.optim.AdamW(adapter.model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
@@ -52,23 +55,32 @@ def warm_up(
         while len(order) < batch_size:
             order.extend(rng.permutation(len(examples)).tolist())
         chosen, order = order[:batch_size], order[batch_size:]
-        items = [_item(adapter, examples[i], index) for index, i in enumerate(chosen)]
-        num_tokens = sum(int(item.completions[0].numel()) for item in items)
+        items = [_item(adapter, examples[i], index) for index, i in enumerate(ranks.share(chosen))]
+        num_tokens = sum(ranks.gather(sum(int(item.completions[0].numel()) for item in items)))
         loss = 0.0
         for pack in pack_groups(items, adapter, max_tokens=max_tokens_per_pack):
             logprobs, _ = completion_logprobs(adapter, pack.to(adapter.output_weight.device))
             share = -logprobs.sum() / num_tokens
-            share.backward()  # type: ignore[no-untyped-call]
+            share.backward()
             loss += float(share.detach())
+        ranks.add_up(_gradients(adapter.model))
         torch.nn.utils.clip_grad_norm_(adapter.model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        losses.append(loss)
+        losses.append(sum(ranks.gather(loss)))
         if on_step is not None:
-            on_step(step + 1, loss)
+            on_step(step + 1, losses[-1])
     adapter.model.eval()
     return float(np.mean(losses[-max(1, steps // 10) :]))
+
+
+def _gradients(model: torch.nn.Module) -> Iterator[torch.Tensor]:
+    """The gradient of every parameter; zeros where this rank's rows did not use it."""
+    for parameter in model.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        yield parameter.grad
 
 
 def _item(adapter: ModelAdapter, example: Example, index: int) -> PackItem:

@@ -1,4 +1,4 @@
-"""Who owns the weights that are trained: one process, or DeepSpeed ZeRO on many; whole models or LoRA."""
+"""Who owns the weights that are trained: every process, or DeepSpeed ZeRO in parts; whole models or LoRA."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ __all__ = ["Engine", "LocalEngine", "open_engine"]
 
 def open_engine(config: TrainConfig, adapter: ModelAdapter, ranks: Ranks) -> Engine:
     """The engine that ``config.engine`` names; ``auto`` is DeepSpeed where there are several ranks."""
-    if config.engine == "local" and ranks.world_size > 1:
-        raise ConfigError(f"engine must be deepspeed or auto for {ranks.world_size} ranks, got local")
-    if config.engine == "deepspeed" or ranks.world_size > 1:
+    automatic = "deepspeed" if ranks.world_size > 1 else "local"
+    if (automatic if config.engine == "auto" else config.engine) == "deepspeed":
+        if config.task_gradients_every:
+            raise ConfigError(
+                f"task_gradients_every must be 0 where engine is deepspeed, got {config.task_gradients_every}"
+            )
         from mixed_r1.engines.deepspeed import DeepSpeedEngine
 
         return DeepSpeedEngine(adapter, config, ranks)
-    return LocalEngine(adapter, config)
+    return LocalEngine(adapter, config, ranks)

@@ -1,4 +1,4 @@
-"""The engine of one process, in plain PyTorch."""
+"""The engine in plain PyTorch: whole weights in every process, gradients added over the ranks."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ from mixed_r1.engines.base import MOMENTS, adamw, learning_rate, read_state, tra
 from mixed_r1.models.base import ModelAdapter
 from mixed_r1.models.packing import Pack
 from mixed_r1.models.policy import completion_logprobs
+from mixed_r1.ranks import Ranks
 from mixed_r1.train_config import TrainConfig
 
 __all__ = ["LocalEngine"]
 
 
 class LocalEngine:
-    """AdamW over float32 weights, which for a bfloat16 model are copies."""
+    """AdamW over float32 weights, which for a bfloat16 model are copies.
 
-    def __init__(self, adapter: ModelAdapter, config: TrainConfig) -> None:
+    With several ranks each holds the whole model and its optimizer, and does the same update with the sum of
+    all gradients: for models that are small beside the memory of a rank, such as those of the demo.
+    """
+
+    def __init__(self, adapter: ModelAdapter, config: TrainConfig, ranks: Ranks | None = None) -> None:
         self.adapter, self.config, self.updates = adapter, config, 0
+        self.ranks = ranks or Ranks()
         self.parameters = trainable(adapter.model, config)
         self.masters = {
             name: p if p.dtype == torch.float32 else p.detach().float().requires_grad_()
@@ -47,8 +53,17 @@ class LocalEngine:
                 master.grad += parameter.grad
                 parameter.grad = None
 
+    def take_gradient(self) -> Tensor | None:
+        """The gradient so far, all parameters in one vector, summed over the ranks; it is cleared. None:
+        there was no backward pass. Every rank must call it."""
+        self._add_up()
+        parts = [master.grad.flatten() for master in self.masters.values() if master.grad is not None]
+        self.optimizer.zero_grad(set_to_none=True)
+        return torch.cat(parts) if parts else None
+
     def step(self) -> float:
         self.updates += 1
+        self._add_up()
         norm = float(torch.nn.utils.clip_grad_norm_(self.masters.values(), self.config.max_grad_norm))
         if math.isfinite(norm):
             self.optimizer.param_groups[0]["lr"] = self.lr
@@ -59,10 +74,15 @@ class LocalEngine:
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
+    def _add_up(self) -> None:
+        self.ranks.add_up(master.grad for master in self.masters.values() if master.grad is not None)
+
     def gathered(self) -> AbstractContextManager[None]:
         return nullcontext()
 
     def save(self, directory: Path) -> None:
+        if not self.ranks.first:  # all hold the same
+            return
         tensors = {"updates": torch.tensor(self.updates)}
         for name, master in self.masters.items():
             state = self.optimizer.state.get(master, {})  # none before the first update

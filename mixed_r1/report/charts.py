@@ -138,13 +138,17 @@ def line_chart(
     domain: tuple[float, float] | None = None,
     estimates: Sequence[Estimate] = (),
     ticks: int = 3,
+    smoothed: bool = True,
 ) -> LineChart:
-    """A curve over steps. ``domain`` fixes the y axis, which else covers the data with round ticks."""
+    """A curve over steps. ``domain`` fixes the y axis, which else covers the data with round ticks.
+    ``smoothed=False``: the path joins the values themselves.
+    """
     width, height = size
     left, right, top, bottom = 34.0, width - 8.0, 10.0, height - 22.0
     steps, values = list(curve.steps), list(curve.values)
     window = smoothing_window(len(values))
-    smoothed = smooth(smooth(values, window), window)  # twice: a single box leaves corners
+    # Twice: a single box leaves corners.
+    course_values = smooth(smooth(values, window), window) if smoothed else values
     extremes = [*values, *(e.mean - e.stderr for e in estimates), *(e.mean + e.stderr for e in estimates)]
     y_values = nice_ticks(*(domain or _padded(extremes)), ticks)
     y_domain = (y_values[0], y_values[-1])
@@ -159,7 +163,7 @@ def line_chart(
         return position(value, y_domain, (bottom, top))
 
     shown = _thinned(Curve(steps, values), MAX_POINTS)
-    course = _thinned(Curve(steps, smoothed), MAX_POINTS)
+    course = _thinned(Curve(steps, course_values), MAX_POINTS)
     points = [(x_of(step), y_of(value)) for step, value in zip(*course, strict=True)]
     hover = [
         [x_of(step), y_of(mean), f"step {step:,.0f}", compact(value)]

@@ -16,12 +16,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mixed_r1 import __version__
+from mixed_r1.diagnosis import diagnose
 from mixed_r1.report.charts import Curve, LineChart, compact, line_chart
 from mixed_r1.report.rollouts import Card, rollout_cards
 from mixed_r1.report.run_files import ReportError, Run, load_run
 from mixed_r1.report.summary import (
     curve,
     evaluations,
+    greedy_curves,
     headline,
     reasons,
     sampled_estimates,
@@ -121,6 +123,8 @@ def _context(run: Run) -> dict[str, Any]:
         "headline": headline(run, modes),
         "facts": _facts(run),
         "modes": modes,
+        "findings": diagnose(run.metrics, run.evaluation, run.seen),
+        "greedy": _greedy_panels(run),
         "reward_charts": _reward_charts(run),
         "tasks": _panels(run, "reward/task/", (0.0, 1.0)),
         "sources": _panels(run, "reward/source/", (0.0, 1.0)),
@@ -173,6 +177,17 @@ def _reward_charts(run: Run) -> list[tuple[str, LineChart]]:
         (kind, line_chart(points, size=size, label=label, estimates=estimates, ticks=5))
         for kind, size in (("wide", WIDE), ("narrow", NARROW))
     ]
+
+
+def _greedy_panels(run: Run) -> list[Panel]:
+    """The held-out greedy reward over the steps, by task."""
+    panels = []
+    for task, estimates in greedy_curves(run).items():
+        points = Curve([e.step for e in estimates], [e.mean for e in estimates])
+        label = f"{title(task)}: greedy reward on held-out prompts over steps"
+        chart = line_chart(points, size=SMALL, label=label, estimates=estimates, smoothed=False)
+        panels.append(Panel(title(task), "greedy, held-out", chart, compact(estimates[-1].mean)))
+    return panels
 
 
 def _panels(run: Run, prefix: str, domain: tuple[float, float]) -> list[Panel]:

@@ -34,7 +34,8 @@ class Run:
     path: Path
     config: Row
     metrics: list[Row]  # one per step, by step
-    evaluation: list[Row]  # one per (step, mode, task), by step
+    evaluation: list[Row]  # on held-out rows: one per (step, mode, task), by step
+    seen: list[Row]  # the same on training rows
     completion_files: list[Path]  # by step
 
     @property
@@ -78,7 +79,8 @@ def load_run(run_dir: str | os.PathLike[str]) -> Run:
         path=path,
         config=_read_config(path / "config.yaml"),
         metrics=_by_step(_read_jsonl(path / "metrics.jsonl")),
-        evaluation=_evaluation(path / "evaluation.jsonl"),
+        evaluation=_evaluation(path / "evaluation.jsonl", "validation"),
+        seen=_evaluation(path / "evaluation.jsonl", "train"),
         completion_files=sorted(completions, key=_file_step),
     )
 
@@ -95,7 +97,7 @@ def _by_step(rows: list[Row]) -> list[Row]:
     return [latest[step] for step in sorted(latest)]
 
 
-def _evaluation(path: Path) -> list[Row]:
+def _evaluation(path: Path, split: str) -> list[Row]:
     latest: dict[tuple[int, str, str], Row] = {}
     for number, row in enumerate(_read_jsonl(path), 1):
         mean, mode, task = row.get("mean"), row.get("mode"), row.get("task")
@@ -103,6 +105,8 @@ def _evaluation(path: Path) -> list[Row]:
             raise ReportError(f"{path}, record {number}: mode must be one of {_MODES}, got {mode!r}")
         if not isinstance(task, str):
             raise ReportError(f"{path}, record {number}: task must be a text, got {task!r}")
+        if row.get("split", "validation") != split:
+            continue
         if isinstance(mean, (int, float)) and math.isfinite(mean):  # a task without a scored row has no mean
             latest[row["step"], mode, task] = row
     return [latest[key] for key in sorted(latest)]

@@ -22,13 +22,14 @@ __all__ = [
     "TimePart",
     "curve",
     "evaluations",
+    "greedy_curves",
     "headline",
     "reasons",
     "sampled_estimates",
     "time_split",
 ]
 
-_MODE_TITLES = {"sampled": "Sampled answers", "greedy": "Greedy answers"}
+_MODE_TITLES = {"greedy": "Greedy answers", "sampled": "Sampled answers"}
 _TIME_PARTS = (("rollout", "Sampling"), ("reward", "Rewards"), ("train", "Update"))
 
 
@@ -43,6 +44,7 @@ class Change(NamedTuple):
     delta: float | None
     delta_stderr: float
     paired: bool  # the standard error is that of the differences of the same rows
+    constant: float | None  # what the best constant answer earns on these rows
 
 
 class Mode(NamedTuple):
@@ -98,7 +100,7 @@ def curve(metrics: Sequence[Row], key: str) -> Curve | None:
 
 
 def evaluations(run: Run) -> list[Mode]:
-    """First and last evaluation, sampled before greedy."""
+    """First and last evaluation, greedy before sampled."""
     modes = []
     for name, heading in _MODE_TITLES.items():
         rows = [row for row in run.evaluation if row["mode"] == name]
@@ -109,6 +111,15 @@ def evaluations(run: Run) -> list[Mode]:
     return modes
 
 
+def greedy_curves(run: Run) -> dict[str, list[Estimate]]:
+    """Every greedy evaluation by task, where there are more than two: how the run got there."""
+    by_task: dict[str, list[Estimate]] = {}
+    for row in run.evaluation:
+        if row["mode"] == "greedy":
+            by_task.setdefault(row["task"], []).append(_estimate(row))
+    return {task: by_task[task] for task in sorted(by_task, key=task_order) if len(by_task[task]) > 2}
+
+
 def sampled_estimates(run: Run) -> list[Estimate]:
     """Every sampled evaluation over all tasks: what the reward curve is read against."""
     rows = [row for row in run.evaluation if row["mode"] == "sampled" and row["task"] == "all"]
@@ -116,7 +127,7 @@ def sampled_estimates(run: Run) -> list[Estimate]:
 
 
 def headline(run: Run, modes: Sequence[Mode]) -> Headline | None:
-    """Held-out sampled reward where it was measured (else greedy, else the training reward's two ends)."""
+    """Held-out greedy reward where it was measured (else sampled, else the training reward's two ends)."""
     for mode in modes:
         change = mode.overall
         if change is None:
@@ -197,17 +208,20 @@ def _change(run: Run, mode: str, rows: Sequence[Row]) -> Change:
     if before["step"] != after["step"]:
         delta = after["mean"] - before["mean"]
         stderr = math.hypot(_stderr(before), _stderr(after))
-        recorded = _recorded_difference(run, mode) if task == "all" else None
+        recorded = _recorded_difference(run, mode, task)
         if recorded is not None and math.isclose(recorded[0], delta, abs_tol=1e-9):
             stderr, paired = recorded[1], True
     n = int(after.get("n") or 0)
-    return Change(task, title(task), n, _estimate(before), _estimate(after), delta, stderr, paired)
+    constant = (after.get("constant") or (None, None))[1]
+    estimates = _estimate(before), _estimate(after)
+    return Change(task, title(task), n, *estimates, delta, stderr, paired, constant)
 
 
-def _recorded_difference(run: Run, mode: str) -> tuple[float, float] | None:
+def _recorded_difference(run: Run, mode: str, task: str) -> tuple[float, float] | None:
     """The paired difference that the trainer wrote at the end; evaluation.jsonl holds means only."""
     try:
-        difference = json.loads((run.path / "summary.json").read_text())["evaluation"][mode]["difference"]
+        entry = json.loads((run.path / "summary.json").read_text())["evaluation"][mode]
+        difference = entry["difference"] if task == "all" else entry["by_task"][task]
         return float(difference["mean"]), float(difference["stderr"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -159,6 +159,16 @@ class RewardConfig(Config):
                 config = config._changed(changes)
         return config
 
+    def in_format(self, answer: str) -> str:
+        """A completion in the answer format whose answer is ``answer``."""
+        body = f"<{self.answer_tag}>{answer}</{self.answer_tag}>"
+        return {
+            "think_answer": f"<{self.think_tag}>-</{self.think_tag}>{body}",
+            "answer": body,
+            "boxed": f"\\boxed{{{answer}}}",
+            "none": answer,
+        }[self.format]
+
     def _changed(self, changes: Mapping[str, Any]) -> RewardConfig:
         """These settings with ``changes``, without ``tasks``; nested blocks merge key by key."""
         if "tasks" in changes:

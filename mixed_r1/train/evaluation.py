@@ -1,10 +1,12 @@
 """Reward on held-out rows: greedy and sampled, per task, with standard errors that count rows, not
-completions."""
+completions. Beside it stands what a policy that has learnt nothing can earn: the best constant answer.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +17,19 @@ from mixed_r1.rewards import MixedReward, RewardBatch
 from mixed_r1.rollout import RolloutEngine, RolloutError, SamplerRollouts, SamplingParams
 from mixed_r1.schema import Sample
 
-__all__ = ["Difference", "Evaluation", "as_scored", "evaluate", "on_every_rank"]
+__all__ = [
+    "Difference",
+    "Evaluation",
+    "as_scored",
+    "best_constants",
+    "evaluate",
+    "gold_text",
+    "on_every_rank",
+    "shortened",
+]
+
+MAX_ANSWER = 64  # characters of an answer that are kept and compared
+CONSTANTS = 8  # of each task's answers and golds, the commonest are tried
 
 Mode = Literal["greedy", "sampled"]
 
@@ -31,10 +45,14 @@ class Difference:
 @dataclass(frozen=True)
 class Evaluation:
     """One plain JSON record a row: id, task, the mean over its completions of the reward (None where one was
-    masked) and of each column."""
+    masked) and of each column, the answers given, and the gold where it is a short text.
+
+    ``constants``: by task, the best constant answer and the mean reward it earns on these rows.
+    """
 
     mode: Mode
     rows: list[dict[str, Any]]
+    constants: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def records(self) -> list[dict[str, Any]]:
         """One record per task and one for all: mean, standard error over rows, number of rows, column
@@ -46,6 +64,11 @@ class Evaluation:
         rows = [row for row in self.rows if task in ("all", row["task"])]
         rewards = np.array([row["reward"] for row in rows if row["reward"] is not None])
         names = sorted({name for row in rows for name in row["columns"]})
+        by_task: dict[str, Any] = {}
+        if task != "all":
+            answers, golds = self.answers(task), [row["gold"] for row in rows if row.get("gold") is not None]
+            by_task["commonest_answer"], by_task["commonest_gold"] = _commonest(answers), _commonest(golds)
+            by_task["constant"] = list(self.constants[task]) if task in self.constants else None
         return {
             "mode": self.mode,
             "task": task,
@@ -56,13 +79,22 @@ class Evaluation:
                 name: float(np.mean([row["columns"][name] for row in rows if name in row["columns"]]))
                 for name in names
             },
+            **by_task,
         }
 
-    def minus(self, before: Evaluation) -> Difference:
-        """The paired difference on the same rows."""
+    def answers(self, task: str) -> list[str]:
+        """Every answer given to a row of ``task``."""
+        return [answer for row in self.rows if row["task"] == task for answer in row.get("answers", ())]
+
+    def minus(self, before: Evaluation, task: str = "all") -> Difference:
+        """The paired difference on the same rows, all or those of one task."""
         if [row["id"] for row in self.rows] != [row["id"] for row in before.rows]:
             raise ValueError("before must be an evaluation of the same rows, got others")
-        pairs = [(a["reward"], b["reward"]) for a, b in zip(self.rows, before.rows, strict=True)]
+        pairs = [
+            (a["reward"], b["reward"])
+            for a, b in zip(self.rows, before.rows, strict=True)
+            if task in ("all", a["task"])
+        ]
         difference = np.array([a - b for a, b in pairs if a is not None and b is not None])
         return Difference(float(difference.mean()) if difference.size else 0.0, _stderr(difference))
 
@@ -103,13 +135,58 @@ def evaluate(
             scored = [as_scored(sample, prompt) for sample, prompt in zip(chunk, prompts, strict=True)]
             texts = [c.text for group in drawn for c in group]
             batch = reward(texts, [s for s in scored for _ in range(count)])
-            rows.extend(_row(s, batch, slice(i * count, (i + 1) * count)) for i, s in enumerate(chunk))
+            answers = [shortened(answer) for answer in batch.answers]
+            for i, sample in enumerate(chunk):
+                lines = slice(i * count, (i + 1) * count)
+                rows.append(_row(sample, batch, lines, answers[lines]))
             if on_progress is not None:
                 on_progress(len(chunk) * (ranks.world_size if ranks else 1))
         return rows
 
     rows = answered() if ranks is None else ranks.merge(on_every_rank(ranks, answered))
     return Evaluation("greedy" if greedy else "sampled", rows)
+
+
+def best_constants(
+    samples: Sequence[Sample], reward: MixedReward, given: Evaluation
+) -> dict[str, tuple[str, float]]:
+    """By task, the one answer that earns most when it is given to every row, and its mean reward.
+
+    Tried, in the answer format, are the commonest golds that are short texts and the commonest answers of
+    ``given``. A policy gradient finds such an answer before it finds the task: a reward no higher than this
+    shows no ability. ``samples`` are scored as they are (grounding: with image sizes); masked rows are left
+    out.
+    """
+    best: dict[str, tuple[str, float]] = {}
+    for task in sorted({sample.task for sample in samples}):
+        rows = [sample for sample in samples if sample.task == task]
+        golds = Counter(gold for sample in rows if (gold := gold_text(sample)) is not None)
+        tried = [*golds.most_common(CONSTANTS), *Counter(given.answers(task)).most_common(CONSTANTS)]
+        for answer in dict.fromkeys(answer for answer, _ in tried):
+            batch = reward([reward.config.in_format(answer)] * len(rows), rows)
+            mean = float(batch.total[batch.mask].mean()) if batch.mask.any() else 0.0
+            if task not in best or mean > best[task][1]:
+                best[task] = (answer, mean)
+    return best
+
+
+def _commonest(answers: Sequence[str]) -> list[Any] | None:
+    """[the commonest of ``answers``, its share]."""
+    if not answers:
+        return None
+    ((answer, count),) = Counter(answers).most_common(1)
+    return [answer, count / len(answers)]
+
+
+def gold_text(sample: Sample) -> str | None:
+    """The gold, where it is a short text that can be given as an answer."""
+    gold = sample.answer
+    return gold if isinstance(gold, str) and len(gold) <= MAX_ANSWER else None
+
+
+def shortened(answer: str) -> str:
+    """``answer`` in lower case, its first characters, so that equal answers are equal texts."""
+    return " ".join(answer.split())[:MAX_ANSWER].casefold()
 
 
 def on_every_rank(ranks: Ranks, draw: Callable[..., list[Any]], *values: Any, **named: Any) -> list[Any]:
@@ -125,13 +202,15 @@ def on_every_rank(ranks: Ranks, draw: Callable[..., list[Any]], *values: Any, **
     return drawn
 
 
-def _row(sample: Sample, batch: RewardBatch, lines: slice) -> dict[str, Any]:
+def _row(sample: Sample, batch: RewardBatch, lines: slice, answers: list[str]) -> dict[str, Any]:
     columns = {name: batch.values[lines, k] for k, name in enumerate(batch.names)}
     return {
         "id": sample.id,
         "task": sample.task,
         "reward": float(batch.total[lines].mean()) if batch.mask[lines].all() else None,
         "columns": {k: float(np.nanmean(v)) for k, v in columns.items() if np.isfinite(v).any()},
+        "answers": answers,
+        "gold": gold_text(sample),
     }
 
 

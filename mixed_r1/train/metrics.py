@@ -16,11 +16,18 @@ import pyarrow.parquet as pq
 
 from mixed_r1.rewards import RewardBatch
 from mixed_r1.rollout import Group
-from mixed_r1.schema import Sample
+from mixed_r1.schema import CLOSED_TASKS, Sample
 from mixed_r1.train.checkpoint import put_in_place
 from mixed_r1_kernels.reason import Reason
 
-__all__ = ["JsonLines", "completion_rows", "reward_metrics", "rollout_metrics", "write_completions"]
+__all__ = [
+    "JsonLines",
+    "answer_metrics",
+    "completion_rows",
+    "reward_metrics",
+    "rollout_metrics",
+    "write_completions",
+]
 
 
 class JsonLines:
@@ -32,7 +39,7 @@ class JsonLines:
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = path.open("ab")
+        self._path, self._stream = path, path.open("ab")
         if offset > os.path.getsize(path):
             raise ValueError(f"offset must be within {path}, got {offset} of {os.path.getsize(path)} bytes")
         self._stream.truncate(offset)
@@ -41,6 +48,12 @@ class JsonLines:
         if self._stream is not None:
             self._stream.write((json.dumps(_finite(record), allow_nan=False) + "\n").encode())
             self._stream.flush()
+
+    def records(self) -> list[dict[str, Any]]:
+        """What is in the file now; nothing where there is none."""
+        if self._stream is None:
+            return []
+        return [json.loads(line) for line in self._path.read_bytes().splitlines()]
 
     def sync(self) -> int:
         """The offset to resume from, once all before it is on disk."""
@@ -85,6 +98,25 @@ def rollout_metrics(lengths: np.ndarray, stopped: np.ndarray, flat: np.ndarray) 
         "length/cut": float(1 - stopped.mean()),
         "zero_variance": float(flat.mean()),
     }
+
+
+def answer_metrics(
+    tasks: np.ndarray, answers: np.ndarray, golds: np.ndarray, flat: np.ndarray
+) -> dict[str, float]:
+    """By task: the share of completions in groups that teach nothing, and for tasks whose gold is one of a
+    short list the share of the commonest answer beside that of the commonest gold."""
+    metrics: dict[str, float] = {}
+    for task in sorted(set(tasks.tolist())):
+        chosen = tasks == task
+        metrics[f"zero_variance/task/{task}"] = float(flat[chosen].mean())
+        if task in CLOSED_TASKS:
+            metrics[f"answer/commonest/{task}"] = _largest_share(answers[chosen])
+            metrics[f"answer/commonest_gold/{task}"] = _largest_share(golds[chosen])
+    return metrics
+
+
+def _largest_share(texts: np.ndarray) -> float:
+    return float(np.unique(texts, return_counts=True)[1].max() / texts.size)
 
 
 def completion_rows(

@@ -12,6 +12,7 @@ from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward, RewardBatch
 from mixed_r1.rollout import Completion, Group
 from mixed_r1.schema import TASKS, Sample
+from mixed_r1.train.evaluation import gold_text, shortened
 from mixed_r1.train.loss import overlong_penalty
 from mixed_r1.train_config import TrainConfig
 from mixed_r1_kernels import TaskEma, group_advantages
@@ -49,6 +50,8 @@ class GlobalBatch:
     stopped: np.ndarray  # [N]
     tasks: np.ndarray  # [N]
     sources: np.ndarray  # [N]
+    answers: np.ndarray  # [N] the answers given, in lower case, cut to a few words
+    golds: np.ndarray  # [N] the gold where it is a short text, else ""
 
 
 class Scorer:
@@ -83,6 +86,8 @@ class Scorer:
             "stopped": np.array([c.stopped for c in scored.completions]),
             "tasks": np.array([sample.task for sample in scored.samples]),
             "sources": np.array([sample.source for sample in scored.samples]),
+            "answers": np.array([shortened(answer) for answer in batch.answers]),
+            "golds": np.array([gold_text(sample) or "" for sample in scored.samples]),
         }
         merged = self.ranks.merge_columns(columns, rows=G)
         rewards: dict[str, Any] = {name: merged.pop(name) for name in REWARD_COLUMNS}

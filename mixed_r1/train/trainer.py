@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,20 @@ from safetensors.torch import load_file, save_file
 
 from mixed_r1.config import ConfigError
 from mixed_r1.data import load_samples
+from mixed_r1.diagnosis import WINDOW, Finding, diagnose
 from mixed_r1.engines import open_engine
 from mixed_r1.models import ModelAdapter, check_model, load_adapter
 from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward
-from mixed_r1.rollout import Group, RolloutError, SamplingParams, open_rollouts
+from mixed_r1.rollout import Group, RolloutError, open_rollouts
 from mixed_r1.schema import Sample
 from mixed_r1.train.checkpoint import put_in_place, save_checkpoint
 from mixed_r1.train.collect import Collector, open_mixture
-from mixed_r1.train.evaluation import Evaluation, evaluate
+from mixed_r1.train.evaluation import Evaluation
+from mixed_r1.train.evaluator import EvaluationRows, Evaluator
 from mixed_r1.train.metrics import (
     JsonLines,
+    answer_metrics,
     completion_rows,
     reward_metrics,
     rollout_metrics,
@@ -51,19 +53,28 @@ from mixed_r1_kernels import EmbeddingTable
 __all__ = ["Trainer", "make_reward", "train"]
 
 
-def train(config: TrainConfig, *, resume: bool = False, console: Console | None = None) -> dict[str, Any]:
+def train(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+    ranks: Ranks | None = None,
+) -> dict[str, Any]:
     """Run GRPO as ``config`` says and return the summary that is also written to ``out/summary.json``.
 
     Writes config.yaml, metrics.jsonl, evaluation.jsonl, completions/ and checkpoints/ under ``config.out``.
     With ``resume`` it goes on from the newest whole checkpoint there (or starts, where there is none).
     SIGTERM writes one checkpoint after the step under way and exits with code 143 (one that comes in the
     evaluation after the last step changes nothing: the run is about to end). Started by ``torchrun`` or
-    ``deepspeed``, the processes share the rows of a step, and the first of them writes the files.
+    ``deepspeed``, the processes share the rows of a step, and the first of them writes the files. A caller
+    that has opened ``ranks`` already passes them.
 
     Raises:
         ConfigError: ``out`` holds a run already and ``resume`` is off, or the run there had other settings.
         DataError, CheckpointError: unusable rows or checkpoints.
     """
+    if ranks is not None:
+        return Trainer(config, resume=resume, console=console, ranks=ranks).run()
     several = config.engine == "deepspeed"
     with Ranks(timeout=config.rank_timeout, group=several) as ranks:
         return Trainer(config, resume=resume, console=console, ranks=ranks).run()
@@ -105,7 +116,7 @@ class Trainer:
             )
         check_model(config.model)
         self.samples = load_samples(config.data)
-        self.validation = load_samples(config.validation)[: config.eval_samples] if config.validation else []
+        rows = EvaluationRows(config, self.samples)
         self.mixture = open_mixture(config, self.samples)  # what cannot work has not made a directory yet
         opened = str(open_run(config, resume) or "") if ranks.first else None
         checkpoint = Path(found) if (found := ranks.gather(opened)[0]) else None
@@ -127,17 +138,19 @@ class Trainer:
         self.scorer = Scorer(config, self.reward, ranks)
         self.engine = open_engine(config, self.adapter, ranks)
         self.update = PolicyUpdate(config, self.adapter, self.engine, ranks, reference)
+        self.evaluate = Evaluator(config, self.adapter, rows, self.reward, self.rollouts, self.engine, ranks)
         self.step = 0
-        self.evaluated = -1  # the last step whose policy was evaluated
-        self.before: dict[str, Evaluation] = {}
         offsets: dict[str, int] = {}
         if checkpoint is not None:
             offsets = self._load_state(checkpoint)
         # Without a checkpoint what a killed run wrote is from steps that never were.
-        self.metrics, self.evaluations = (
-            JsonLines(config.out / f"{name}.jsonl" if ranks.first else None, offset=offsets.get(name, 0))
-            for name in ("metrics", "evaluation")
-        )
+        files = {
+            name: config.out / f"{name}.jsonl" if ranks.first else None for name in ("metrics", "evaluation")
+        }
+        self.metrics = JsonLines(files["metrics"], offset=offsets.get("metrics", 0))
+        self.evaluate.open(files["evaluation"], offset=offsets.get("evaluation", 0))
+        self.history = self.metrics.records()
+        self.told: set[str] = set()
         self.trackers = open_trackers(config, step=self.step) if ranks.first else []
         self.told_to_stop = False  # this rank, which must not act on it alone
 
@@ -153,9 +166,9 @@ class Trainer:
         config = self.config
         quiet = not self.ranks.first
         with progress_display(self.console, disable=quiet) as progress, on_sigterm(self.stop):
-            if self.validation and self.evaluated < 0:
-                self.before = self._evaluate(progress, "before")
-                self._write_json("before.json", {mode: result.rows for mode, result in self.before.items()})
+            if self.evaluate and self.evaluate.step < 0:
+                before = self._evaluate(progress, "before")
+                self._write_json("before.json", {mode: result.rows for mode, result in before.items()})
             bar = progress.add_task("train", total=config.steps, completed=self.step, note="")
             stopping = self._stopping()
             if stopping:
@@ -163,6 +176,7 @@ class Trainer:
             while self.step < config.steps and not stopping:
                 record = self._step_or_save(progress)
                 self.metrics.write(record)
+                self._remark(record)
                 for tracker in self.trackers:
                     tracker.log(record)
                 progress.update(bar, completed=self.step, note=_note(record))
@@ -171,8 +185,22 @@ class Trainer:
                     self._save()
             if stopping:
                 raise SystemExit(143)
-            after = self._evaluate(progress, "after") if self.validation else {}
+            after = self._evaluate(progress, "after") if self.evaluate else {}
         return self._summary(after)
+
+    def _remark(self, record: dict[str, Any]) -> None:
+        """Say what is going wrong, once, when it is first seen."""
+        self.history.append(record)
+        if not self.ranks.first or self.step % WINDOW:
+            return
+        for finding in self._findings():
+            if finding.kind not in self.told:
+                self.told.add(finding.kind)
+                text = f"step {self.step}: {finding.text} {finding.remedy}"
+                self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _findings(self) -> list[Finding]:
+        return diagnose(self.history, self.evaluate.of("validation"), self.evaluate.of("train"))
 
     def stop(self) -> None:
         """Finish the step under way, write a checkpoint and leave."""
@@ -188,7 +216,7 @@ class Trainer:
         step, cursor = self.step, self.mixture.state_dict()
         try:
             # After the checkpoint of that step, so a run resumed from there does it too.
-            if self.validation and self.evaluated < step and _due(step, self.config.eval_every):
+            if self.evaluate and self.evaluate.step < step and _due(step, self.config.eval_every):
                 self._evaluate(progress, f"step {step}")
             return self._step()
         except RolloutError:
@@ -221,6 +249,10 @@ class Trainer:
         with clock.measure("reward"):
             everything = self.scorer.gathered(scored)
             advantages = self.scorer.advantages(everything)
+        shared: dict[str, float] = {}
+        if _due(self.step, config.task_gradients_every):
+            with clock.measure("train"):
+                shared = self.update.gradients_by_task(scored, advantages)
         with clock.measure("train"):
             update = self.update(self.step, scored, advantages)
         if _due(self.step, config.completions_every) or self.step in (1, config.steps):
@@ -236,8 +268,11 @@ class Trainer:
             "time": time.time(),
             **reward_metrics(everything.batch, {"task": everything.tasks, "source": everything.sources}),
             **rollout_metrics(everything.lengths, everything.stopped, everything.flat),
+            **answer_metrics(everything.tasks, everything.answers, everything.golds, everything.flat),
             "length/penalty": float(everything.penalty.mean()),
             **update,
+            **shared,
+            "epoch": self.step * config.prompts_per_step / len(self.samples),
             "skipped": skipped,
             "redrawn": redrawn,
             "lr": self.engine.lr,
@@ -265,35 +300,11 @@ class Trainer:
         """Greedy and sampled reward on the validation rows, written to evaluation.jsonl."""
         self.ranks.at("evaluation", self.step)
         self._push(self.step)
-        results: dict[str, Evaluation] = {}
-        bar = progress.add_task(f"evaluate {label}", total=2 * len(self.validation), note="")
-        for greedy in (True, False):
-            with self.engine.gathered():
-                result = evaluate(
-                    self.adapter,
-                    self.validation,
-                    self.reward,
-                    params=SamplingParams.of(self.config, greedy=greedy),
-                    completions_per_sample=self.config.eval_completions,
-                    seed=self.config.seed,
-                    engine=self.rollouts,
-                    ranks=self.ranks,
-                    on_progress=lambda n: progress.advance(bar, n),
-                )
-            results[result.mode] = result
-        for record in (record for result in results.values() for record in result.records()):
-            self.evaluations.write({"step": self.step, "split": "validation", **record})
-        self.evaluated = self.step
-        return results
+        return self.evaluate(self.step, label, progress)
 
     def _summary(self, after: dict[str, Evaluation]) -> dict[str, Any]:
-        summary: dict[str, Any] = {"steps": self.step, "evaluation": {}}
-        for mode, result in after.items():
-            entry: dict[str, Any] = {"after": result.records()}
-            if mode in self.before:
-                entry["before"] = self.before[mode].records()
-                entry["difference"] = asdict(result.minus(self.before[mode]))
-            summary["evaluation"][mode] = entry
+        findings = [finding._asdict() for finding in self._findings()]
+        summary = {"steps": self.step, "evaluation": self.evaluate.compared(after), "findings": findings}
         self._write_json("summary.json", summary)
         return summary
 
@@ -339,10 +350,10 @@ class Trainer:
             save_file(_random_states(), directory / f"rng-{rank:05d}.safetensors")
             state = {
                 "step": self.step,
-                "evaluated": self.evaluated,
+                "evaluated": self.evaluate.step,
                 "mixture": self.mixture.state_dict(),
                 "task_ema": self.scorer.task_ema.state_dict(),
-                "offsets": {"metrics": self.metrics.sync(), "evaluation": self.evaluations.sync()},
+                "offsets": {"metrics": self.metrics.sync(), "evaluation": self.evaluate.sync()},
             }
             if self.ranks.first:
                 (directory / "trainer.json").write_text(json.dumps(state))
@@ -351,17 +362,14 @@ class Trainer:
 
     def _load_state(self, checkpoint: Path) -> dict[str, int]:
         state = json.loads((checkpoint / "trainer.json").read_text())
-        self.step, self.evaluated = state["step"], state["evaluated"]
+        self.step = state["step"]
+        self.evaluate.restore(state["evaluated"], self.config.out / "before.json")
         self.mixture.load_state_dict(state["mixture"])
         self.scorer.task_ema.load_state_dict(state["task_ema"])
         self.engine.load(checkpoint)
         random_states = checkpoint / f"rng-{self.ranks.rank:05d}.safetensors"
         if random_states.exists():  # a rank the stopped run did not have starts with the seed's
             _set_random_states(load_file(random_states))
-        before = self.config.out / "before.json"
-        if before.exists():
-            rows = json.loads(before.read_text())
-            self.before = {mode: Evaluation(mode, rows[mode]) for mode in rows}
         return state["offsets"]
 
     def _memory_mb(self) -> float:

@@ -7,15 +7,17 @@ holds an image, every pack does. What fills up is a prompt of ours with one toke
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from mixed_r1.engines import Engine
+from mixed_r1.engines import Engine, LocalEngine
 from mixed_r1.models import ModelAdapter
 from mixed_r1.models.packing import Pack, PackItem, pack_groups
 from mixed_r1.models.policy import completion_logprobs
@@ -30,6 +32,16 @@ __all__ = ["PolicyUpdate"]
 
 FILLER = -1  # the "completion of the batch" that a filler's token belongs to
 Logprobs = dict[int, Tensor]  # completion of the batch -> [C]
+
+
+class _Batch(NamedTuple):
+    """What an update needs to know of the K completions of this rank."""
+
+    wanted: np.ndarray  # [K] bool, those with a gradient
+    advantages: Tensor  # [K]
+    weights: Tensor  # [K]
+    old: Logprobs
+    sampling: Logprobs
 
 
 class PolicyUpdate:
@@ -50,34 +62,16 @@ class PolicyUpdate:
 
     def __call__(self, step: int, scored: Scored, advantages: np.ndarray) -> dict[str, float]:
         """``updates_per_rollout`` passes over the rollout; ``advantages`` [K] of this rank's completions."""
-        config, completions = self.config, scored.completions
-        lengths = torch.tensor([len(c) for c in completions])
-        counted = torch.from_numpy(scored.mask)
-        totals = np.sum(self.ranks.gather([int(counted.sum()), int(lengths[counted].sum())]), axis=0)
-        weights = token_weights(
-            config.loss,
-            lengths,
-            num_completions=int(totals[0]),
-            num_tokens=int(totals[1]),
-            max_new_tokens=config.max_new_tokens,
-        ).to(self.device)
-        wanted = scored.mask & ((advantages != 0) | (config.beta > 0))
-        packs, fillers = self._packs(scored.groups, wanted)
-        old = {i: c.logprobs for i, c in enumerate(completions) if c.logprobs is not None}
-        sampling = {
-            i: c.sampling_logprobs
-            for i, c in enumerate(completions)
-            if i not in old and c.sampling_logprobs is not None
-        }
-        advantages_K = torch.from_numpy(advantages).float().to(self.device)
+        config, batch = self.config, self._batch(scored, advantages)
+        packs, fillers = self._packs(scored.groups, batch.wanted)
         sums, norms = np.zeros(8), []
         for _ in range(config.updates_per_rollout):
             for pack in packs:
                 indices = (i for item in pack.items for i in item.indices if i != FILLER)
                 self.ranks.at("training", step, sorted({scored.samples[i].id for i in indices}))
-                sums += self._backward(pack, old, sampling, advantages_K, weights)
+                sums += self._backward(pack, batch)
             for pack in fillers:
-                self.engine.backward(0.0 * self._logprobs(pack)[0].sum())
+                self._backward_filler(pack)
             norms.append(self.engine.step())
         loss, tokens, *sums = np.sum(self.ranks.gather(sums.tolist()), axis=0)
         names = ("clip_fraction", "kl", "old_kl", "importance", "sampling_kl", "entropy")
@@ -91,6 +85,58 @@ class PolicyUpdate:
             **unknown,
             "packs": len(packs) + len(fillers),
         }
+
+    def gradients_by_task(self, scored: Scored, advantages: np.ndarray) -> dict[str, float]:
+        """What the tasks' parts of the gradient have in common, before the update: the norm |g_a| of each,
+        and g_a . g_b / (|g_a| |g_b|) of each two. Below 0, a step for one task is a step back for the other;
+        a task whose groups are all flat has no gradient and no cosine. Costs one more pass."""
+        assert isinstance(self.engine, LocalEngine)  # open_engine saw to it
+        batch = self._batch(scored, advantages)
+        tasks = np.array(scored.tasks)
+        gradients: dict[str, Tensor] = {}
+        for task in sorted({task for found in self.ranks.gather(scored.tasks) for task in found}):
+            packs, fillers = self._packs(scored.groups, batch.wanted & (tasks == task))
+            for pack in packs:
+                self._backward(pack, batch)
+            for pack in fillers:
+                self._backward_filler(pack)
+            gradient = self.engine.take_gradient()
+            if gradient is not None and bool(gradient.any()):
+                gradients[task] = gradient
+        metrics = {f"gradient/norm/{task}": float(g.norm()) for task, g in gradients.items()}
+        for a, b in itertools.combinations(gradients, 2):
+            cosine = torch.nn.functional.cosine_similarity(gradients[a], gradients[b], dim=0)
+            metrics[f"gradient/cosine/{a}/{b}"] = float(cosine)
+        return metrics
+
+    def _batch(self, scored: Scored, advantages: np.ndarray) -> _Batch:
+        completions = scored.completions
+        lengths = torch.tensor([len(c) for c in completions])
+        counted = torch.from_numpy(scored.mask)
+        totals = np.sum(self.ranks.gather([int(counted.sum()), int(lengths[counted].sum())]), axis=0)
+        weights = token_weights(
+            self.config.loss,
+            lengths,
+            num_completions=int(totals[0]),
+            num_tokens=int(totals[1]),
+            max_new_tokens=self.config.max_new_tokens,
+        )
+        old = {i: c.logprobs for i, c in enumerate(completions) if c.logprobs is not None}
+        sampling = {
+            i: c.sampling_logprobs
+            for i, c in enumerate(completions)
+            if i not in old and c.sampling_logprobs is not None
+        }
+        return _Batch(
+            wanted=scored.mask & ((advantages != 0) | (self.config.beta > 0)),
+            advantages=torch.from_numpy(advantages).float().to(self.device),
+            weights=weights.to(self.device),
+            old=old,
+            sampling=sampling,
+        )
+
+    def _backward_filler(self, pack: Pack) -> None:
+        self.engine.backward(0.0 * self._logprobs(pack)[0].sum())
 
     def _packs(self, groups: Sequence[Group], wanted: np.ndarray) -> tuple[list[Pack], list[Pack]]:
         """This rank's packs, and those that make their number that of the other ranks."""
@@ -137,16 +183,14 @@ class PolicyUpdate:
                         reference, _ = self.engine.logprobs(pack)
         return *self.engine.logprobs(pack), reference
 
-    def _backward(
-        self, pack: Pack, old: Logprobs, sampling: Logprobs, advantages_K: Tensor, weights_K: Tensor
-    ) -> np.ndarray:
+    def _backward(self, pack: Pack, batch: _Batch) -> np.ndarray:
         """Gradient of one pack; sums over its tokens: loss, tokens, clipped, kl, old_kl, importance,
         sampling_kl, entropy.
 
-        ``old`` log-probs that are missing (another program sampled) are filled in: before the first update,
-        the policy is the old one.
+        Old log-probs that are missing (another program sampled) are filled in: before the first update, the
+        policy is the old one.
         """
-        config = self.config
+        config, old, sampling = self.config, batch.old, batch.sampling
         logprobs, entropies, reference = self._logprobs(pack)
         zero = 0.0 * logprobs.sum() if self.ranks.world_size > 1 else 0.0  # fillers take part, with no effect
         real = pack.rows != FILLER
@@ -163,8 +207,8 @@ class PolicyUpdate:
         loss, stats = policy_loss(
             logprobs,
             old_N,
-            advantages_K,
-            weights_K,
+            batch.advantages,
+            batch.weights,
             rows,
             kind=config.loss,
             clip_low=config.clip_low,

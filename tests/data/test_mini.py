@@ -1,4 +1,3 @@
-import json
 import re
 from collections import Counter
 
@@ -7,7 +6,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from mixed_r1.data import check_samples, load_samples
-from mixed_r1.data.mini import build_mini, corpus, sft_target
+from mixed_r1.data.mini import MiniRows, build_mini, corpus, mini_plan, sft_target
 from mixed_r1.images import open_image
 from mixed_r1.schema import TASKS, Sample
 
@@ -25,10 +24,8 @@ def rows(mini):
 def test_splits_tasks_and_sources(mini):
     asked = {"train": 960, "validation": 60, "test": 180}
     for split, (path, samples) in mini.items():
-        rejects = [json.loads(line) for line in path.with_name("rejects.jsonl").open()]
-        repeated = [line for line in rejects if line["id"].startswith(f"mini/{split}-")]
-        assert {line["reason"] for line in repeated} <= {"duplicate"}
-        assert asked[split] - 20 < len(samples) == asked[split] - len(repeated)
+        assert len(samples) == asked[split]
+        assert path.with_name("rejects.jsonl").read_text() == ""
     for _, samples in mini.values():
         assert {s.task for s in samples} == set(TASKS)
         assert {s.source for s in samples} == {"digits", "photos", "tables", "text"}
@@ -99,12 +96,14 @@ def test_equal_arguments_give_equal_bytes(tmp_path):
     assert build("c", 1) != first
 
 
-def test_answers_are_balanced(mini):
+def test_golds_of_closed_tasks_are_even_in_every_kind_and_split(mini):
+    for _, samples in mini.values():
+        for kind in ("is_digit", "left_larger", "number_larger", "choose_digit", "choose_photo"):
+            rows = [s for s in samples if s.metadata["kind"] == kind]
+            golds = Counter(s.answer for s in rows)
+            assert len(golds) == (2 if rows[0].options is None else len(rows[0].options))
+            assert max(golds.values()) - min(golds.values()) <= 1
     train = mini["train"][1]
-    yes = Counter(s.answer for s in train if s.task == "yes_no")
-    assert 0.4 < yes["yes"] / yes.total() < 0.6
-    letters = Counter(s.answer for s in train if s.task == "multiple_choice")
-    assert all(0.1 < letters[letter] / letters.total() < 0.5 for letter in "ABC")
     digits = Counter(s.metadata["think"] for s in train if s.metadata["kind"] == "choose_digit")
     assert len(digits) == 10
 
@@ -171,6 +170,36 @@ def test_boxes_hold_the_digits_asked_for(mini):
             ink = np.kron(data.images[i], np.ones((2, 2)))[2:-2, 2:-2]
             shown = image[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2]
             assert np.corrcoef(ink.ravel(), shown.ravel())[0, 1] < -0.9
+
+
+def test_held_out_splits_stop_growing():
+    sizes = {split: len(mini_plan(split, seed=0, size=40_000)) for split in ("train", "validation", "test")}
+    assert sizes == {"train": 38_750, "validation": 250, "test": 1000}
+
+
+def test_a_stream_draws_the_rows_of_the_files_and_others_that_are_new(mini):
+    written = {s.id.removeprefix("mini/"): s for s in mini["train"][1]}
+    stream = MiniRows("train", size=len(written))
+    assert len(stream) == len(written) and {s.id for s in stream} == set(written)
+    for drawn in stream[:40]:
+        row = written[drawn.id]
+        assert (row.question, row.answer, row.options) == (drawn.question, drawn.answer, drawn.options)
+        assert [open_image(i).tobytes() for i in row.images] == [
+            open_image(i).tobytes() for i in drawn.images
+        ]
+    fresh = MiniRows("train", size=len(written), first=1_000_000)
+    assert not {s.id for s in fresh} & set(written)
+    assert [s.id for s in fresh[3:5]] == [fresh[3].id, fresh[4].id] and fresh[-1].id == fresh[
+        len(fresh) - 1
+    ].id
+
+
+def test_parquet_holds_the_same_rows(mini, tmp_path):
+    paths = build_mini(tmp_path, seed=0, size=1200, format="parquet")
+    rows = load_samples(paths["test"])
+    assert [(s.id, s.question, s.answer) for s in rows] == [
+        (s.id, s.question, s.answer) for s in mini["test"][1]
+    ]
 
 
 def test_sft_target_renders_each_task():

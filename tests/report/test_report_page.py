@@ -62,12 +62,12 @@ def grounded(samples: list[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.task == "grounding"]
 
 
-def test_the_headline_is_the_sampled_reward_on_held_out_rows(run_dir: Path):
+def test_the_headline_is_the_greedy_reward_on_held_out_rows(run_dir: Path):
     text = page_of(run_dir).text
-    assert "0.50 \u2192 0.62" in text or "0.50\u21920.62" in text.replace(" ", "")
-    assert "+0.125 \u00b1 0.014" in text  # sqrt(2) * 0.01
-    assert "0.500 \u00b1 0.010 before, 0.625 \u00b1 0.010 after" in text
-    assert "Mean sampled reward on 250 held-out prompts" in text
+    assert "0.61 \u2192 0.62" in text or "0.61\u21920.62" in text.replace(" ", "")
+    assert "+0.010 \u00b1 0.028" in text  # sqrt(2) * 0.02
+    assert "0.610 \u00b1 0.020 before, 0.620 \u00b1 0.020 after" in text
+    assert "Mean greedy reward on 250 held-out prompts" in text
 
 
 def test_the_paired_error_of_the_summary_is_preferred(run_dir: Path):
@@ -86,7 +86,7 @@ def test_a_summary_of_another_evaluation_is_not_used(run_dir: Path):
 def test_a_fall_is_marked_as_one_and_a_small_change_is_not(run_dir: Path):
     page = page_of(run_dir)
     classes = [attrs["class"].split()[-1] for attrs in page.of("td", "delta")]
-    assert classes == ["even", "up", "even"]  # chart sampled, all sampled, all greedy
+    assert classes == ["even", "even", "up"]  # all greedy, chart sampled, all sampled
     assert "\u22120.020" in page.text
 
 

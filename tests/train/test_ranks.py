@@ -88,6 +88,18 @@ def image_and_text_by_turns(start, path):
     return path
 
 
+def test_two_ranks_of_whole_weights_give_the_numbers_of_one(launch, start, tmp_path):
+    """One rank gets all the images, and the tower trains: the other's gradient of it is zero."""
+    rows = image_and_text_by_turns(start, tmp_path / "turns.jsonl")
+    changes = {"engine": "local", "freeze": [], "mixture": "equal", "data": rows, "task_gradients_every": 2}
+    train(settings(start, tmp_path / "one", **changes))
+    finish(started(launch, settings(start, tmp_path / "two", **changes)))
+    assert_same_numbers(tmp_path / "one", tmp_path / "two")
+    assert any(name.startswith("gradient/cosine/") for name in metrics(tmp_path / "two")[1])
+    states = [p.name for p in (tmp_path / "two" / "checkpoints" / "latest").glob("optimizer-*")]
+    assert states == ["optimizer-00000.safetensors"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
@@ -98,7 +110,7 @@ def image_and_text_by_turns(start, path):
     ],
     ids=["zero2-one-rank-without-images", "zero3-redraws", "zero3-lora-kl"],
 )
-def test_two_ranks_give_the_numbers_of_one(launch, start, tmp_path, changes):
+def test_two_zero_ranks_give_the_numbers_of_one(launch, start, tmp_path, changes):
     if changes.get("mixture") == "equal":
         changes = {**changes, "data": image_and_text_by_turns(start, tmp_path / "turns.jsonl")}
     train(settings(start, tmp_path / "one", **changes))

@@ -1,0 +1,133 @@
+"""The evaluations of a run: on which rows, against what they are read, and where they are written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from mixed_r1.data import load_samples
+from mixed_r1.data.mixture import held_out
+from mixed_r1.engines import Engine
+from mixed_r1.models import ModelAdapter
+from mixed_r1.ranks import Ranks
+from mixed_r1.rewards import MixedReward
+from mixed_r1.rollout import RolloutEngine, SamplingParams
+from mixed_r1.schema import Sample
+from mixed_r1.train.evaluation import Evaluation, as_scored, best_constants, evaluate
+from mixed_r1.train.metrics import JsonLines
+from mixed_r1.train_config import TrainConfig
+
+__all__ = ["EvaluationRows", "Evaluator"]
+
+
+class EvaluationRows:
+    """The rows that every evaluation of a run answers: held-out ones, and some of those it trains on."""
+
+    def __init__(self, config: TrainConfig, samples: Sequence[Sample]) -> None:
+        rows = load_samples(config.validation) if config.validation else []
+        self.validation = held_out(rows, config.eval_samples) if rows else []
+        self.seen = held_out(samples, config.eval_train_samples) if config.eval_train_samples else []
+
+
+class Evaluator:
+    """Answers the rows, greedily and sampled, and writes evaluation.jsonl and before.json."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        adapter: ModelAdapter,
+        rows: EvaluationRows,
+        reward: MixedReward,
+        rollouts: RolloutEngine,
+        engine: Engine,
+        ranks: Ranks,
+    ) -> None:
+        self.config, self.adapter, self.rows, self.reward = config, adapter, rows, reward
+        self.rollouts, self.engine, self.ranks = rollouts, engine, ranks
+        self.step = -1  # the last step whose policy was evaluated
+        self.before: dict[str, Evaluation] = {}
+        self.constants: dict[str, tuple[str, float]] = {}  # by task, what the best constant answer earns
+        self._file = JsonLines(None)
+        self.records: list[dict[str, Any]] = []  # all that were written, those of a resumed run too
+
+    def __bool__(self) -> bool:
+        return bool(self.rows.validation)
+
+    def open(self, path: Path | None, *, offset: int) -> None:
+        """Write to ``path`` after ``offset`` bytes, see ``JsonLines``."""
+        self._file = JsonLines(path, offset=offset)
+        self.records = self._file.records()
+
+    def sync(self) -> int:
+        return self._file.sync()
+
+    def of(self, split: str) -> list[dict[str, Any]]:
+        """The records of one split, by step."""
+        return [record for record in self.records if record["split"] == split]
+
+    def __call__(self, step: int, label: str, progress: Progress) -> dict[str, Evaluation]:
+        """Mode -> the evaluation on the validation rows. The weights have been pushed to the sampler."""
+        rounds = [("validation", self.rows.validation, True), ("validation", self.rows.validation, False)]
+        rounds += [("train", self.rows.seen, True)] if self.rows.seen else []
+        bar = progress.add_task(f"evaluate {label}", total=sum(len(rows) for _, rows, _ in rounds), note="")
+        results: dict[str, Evaluation] = {}
+        for split, rows, greedy in rounds:
+            with self.engine.gathered():
+                result = evaluate(
+                    self.adapter,
+                    rows,
+                    self.reward,
+                    params=SamplingParams.of(self.config, greedy=greedy),
+                    completions_per_sample=self.config.eval_completions,
+                    seed=self.config.seed,
+                    engine=self.rollouts,
+                    ranks=self.ranks,
+                    on_progress=lambda n: progress.advance(bar, n),
+                )
+            if split == "validation":
+                self.constants = self.constants or self._constants(self.before.get("greedy", result))
+                results[result.mode] = result = replace(result, constants=self.constants)
+            for record in result.records():
+                self.records.append({"step": step, "split": split, **record})
+                self._file.write(self.records[-1])
+        self.step = step
+        self.before = self.before or results
+        return results
+
+    def restore(self, step: int, before: Path) -> None:
+        """Go on where a stopped run was: its last evaluation, and the rows of its first."""
+        self.step = step
+        if before.exists():
+            rows = json.loads(before.read_text())
+            self.before = {mode: Evaluation(mode, rows[mode]) for mode in rows}
+
+    def compared(self, after: dict[str, Evaluation]) -> dict[str, Any]:
+        """By mode: the records of the first evaluation and of ``after``, and their paired differences."""
+        compared = {}
+        for mode, result in after.items():
+            entry: dict[str, Any] = {"after": result.records()}
+            if mode in self.before:
+                first = self.before[mode]
+                entry["before"] = first.records()
+                entry["difference"] = asdict(result.minus(first))
+                tasks = sorted({row["task"] for row in result.rows})
+                entry["by_task"] = {task: asdict(result.minus(first, task)) for task in tasks}
+            compared[mode] = entry
+        return compared
+
+    def _constants(self, given: Evaluation) -> dict[str, tuple[str, float]]:
+        """What the best constant answer earns on the validation rows, by task; the first rank finds it."""
+        found: dict[str, tuple[str, float]] | None = None
+        if self.ranks.first:
+            rows = [
+                as_scored(sample, self.adapter.encode(sample)) if sample.task == "grounding" else sample
+                for sample in self.rows.validation
+            ]
+            found = best_constants(rows, self.reward, given)
+        shared: dict[str, tuple[str, float]] = self.ranks.gather(found)[0]
+        return shared
