@@ -28,6 +28,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from mixed_r1.config import ConfigError
 from mixed_r1.data import load_samples
+from mixed_r1.data.stats import commonest_golds
 from mixed_r1.images import ImageError
 from mixed_r1.models import Prompt, check_model, load_adapter
 from mixed_r1.models.load import FAMILIES
@@ -156,9 +157,13 @@ class FirstStep:
     image_tokens: int  # of all prompts
     trained_tokens: int
     packs: int  # of the rank that has the most
+    constants: dict[str, tuple[str, float]]  # by task, the commonest gold of all rows and its share
 
     def lines(self) -> list[str]:
         """For a terminal."""
+        constants = ", ".join(
+            f"{task} {gold!r} {share:.0%}" for task, (gold, share) in self.constants.items()
+        )
         lengths = self.prompt_tokens
         tasks = ", ".join(f"{count} {task}" for task, count in sorted(self.tasks.items()))
         skipped = f"; {self.skipped} rows cannot be used" if self.skipped else ""
@@ -167,6 +172,7 @@ class FirstStep:
             f"prompts     {min(lengths)} to {max(lengths)} tokens, {sum(lengths):,} in all, "
             f"{self.image_tokens:,} of images",
             f"packs       at most {self.packs} a rank, {self.trained_tokens:,} trained tokens",
+            *([f"constants   the commonest gold earns {constants}"] if constants else []),
         ]
 
 
@@ -203,6 +209,7 @@ def first_step(config: TrainConfig, *, ranks: int = 1) -> FirstStep:
         image_tokens=sum(prompt.num_image_tokens for prompt in prompts),
         trained_tokens=tokens,
         packs=packs,
+        constants=commonest_golds(samples),
     )
 
 

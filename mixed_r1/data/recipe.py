@@ -173,7 +173,13 @@ class Balance(Config):
     """How many rows are kept: at most ``max_rows`` per group, or ``total`` rows by ``weights``.
 
     A group is the row's source or task. Which rows of a group stay is decided by a hash of (seed, id).
+    ``gold`` comes first: where golds are few (yes/no, multiple choice), rows of the commoner ones are dropped
+    until all are as many, per source, ``metadata.kind`` and number of options. Otherwise one answer to
+    everything earns more than a model that cannot see the task, and training finds it. ``balance: gold`` is
+    short for that alone.
     """
+
+    gold: bool = False
 
     by: Literal["source", "task"] = "source"
     max_rows: int | dict[str, int] | None = None
@@ -231,6 +237,11 @@ class Recipe(Config):
     def _open_filters(cls, value: Any) -> Any:
         items = value if isinstance(value, (list, tuple)) else [value]
         return tuple(open_filter(item) if isinstance(item, Mapping) else item for item in items)
+
+    @field_validator("balance", mode="before")
+    @classmethod
+    def _balance_gold(cls, value: Any) -> Any:
+        return {"gold": True} if value == "gold" else value
 
     @field_validator("sources")
     @classmethod

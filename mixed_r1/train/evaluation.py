@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mixed_r1.data.stats import short_gold
 from mixed_r1.models.base import ModelAdapter, Prompt
 from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward, RewardBatch
@@ -23,7 +24,6 @@ __all__ = [
     "as_scored",
     "best_constants",
     "evaluate",
-    "gold_text",
     "on_every_rank",
     "shortened",
 ]
@@ -160,7 +160,7 @@ def best_constants(
     best: dict[str, tuple[str, float]] = {}
     for task in sorted({sample.task for sample in samples}):
         rows = [sample for sample in samples if sample.task == task]
-        golds = Counter(gold for sample in rows if (gold := gold_text(sample)) is not None)
+        golds = Counter(gold for sample in rows if (gold := short_gold(sample)) is not None)
         tried = [*golds.most_common(CONSTANTS), *Counter(given.answers(task)).most_common(CONSTANTS)]
         for answer in dict.fromkeys(answer for answer, _ in tried):
             batch = reward([reward.config.in_format(answer)] * len(rows), rows)
@@ -176,12 +176,6 @@ def _commonest(answers: Sequence[str]) -> list[Any] | None:
         return None
     ((answer, count),) = Counter(answers).most_common(1)
     return [answer, count / len(answers)]
-
-
-def gold_text(sample: Sample) -> str | None:
-    """The gold, where it is a short text that can be given as an answer."""
-    gold = sample.answer
-    return gold if isinstance(gold, str) and len(gold) <= MAX_ANSWER else None
 
 
 def shortened(answer: str) -> str:
@@ -210,7 +204,7 @@ def _row(sample: Sample, batch: RewardBatch, lines: slice, answers: list[str]) -
         "reward": float(batch.total[lines].mean()) if batch.mask[lines].all() else None,
         "columns": {k: float(np.nanmean(v)) for k, v in columns.items() if np.isfinite(v).any()},
         "answers": answers,
-        "gold": gold_text(sample),
+        "gold": short_gold(sample),
     }
 
 

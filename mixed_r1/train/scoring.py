@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from mixed_r1.data.stats import short_gold
 from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward, RewardBatch
 from mixed_r1.rollout import Completion, Group
 from mixed_r1.schema import TASKS, Sample
-from mixed_r1.train.evaluation import gold_text, shortened
+from mixed_r1.train.evaluation import shortened
 from mixed_r1.train.loss import overlong_penalty
 from mixed_r1.train_config import TrainConfig
 from mixed_r1_kernels import TaskEma, group_advantages
@@ -87,7 +88,7 @@ class Scorer:
             "tasks": np.array([sample.task for sample in scored.samples]),
             "sources": np.array([sample.source for sample in scored.samples]),
             "answers": np.array([shortened(answer) for answer in batch.answers]),
-            "golds": np.array([gold_text(sample) or "" for sample in scored.samples]),
+            "golds": np.array([short_gold(sample) or "" for sample in scored.samples]),
         }
         merged = self.ranks.merge_columns(columns, rows=G)
         rewards: dict[str, Any] = {name: merged.pop(name) for name in REWARD_COLUMNS}

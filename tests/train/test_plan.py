@@ -186,7 +186,7 @@ def test_a_dry_run_prints_the_plan_and_the_first_step(start, tmp_path):
     names = [line.split("  ")[0] for line in result.stdout.splitlines()]
     assert names == [
         *("model", "trainable", "a step", "packs", "memory", "of which"),
-        *("first step", "prompts", "packs"),
+        *("first step", "prompts", "packs", "constants"),
     ]
     assert not config.out.exists()
     train(config)

@@ -6,6 +6,7 @@ case-folded question and options.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +19,9 @@ from typing_extensions import Self
 from mixed_r1.data.engine.signatures import NUM_PERMUTATIONS, text_signatures
 from mixed_r1.data.parquet import table_writer
 from mixed_r1.data.recipe import Recipe
+from mixed_r1.data.stats import short_gold
 from mixed_r1.data.storage import hash64
-from mixed_r1.schema import Sample
+from mixed_r1.schema import CLOSED_TASKS, Sample
 
 __all__ = ["FeatureWriter", "Needs", "feature_schema", "needs"]
 
@@ -53,6 +55,8 @@ def feature_schema() -> pa.Schema:
     return pa.schema(
         [
             *((name, pa.string()) for name in ("id", "task", "source", "split")),
+            ("gold", pa.string()),  # where it is a short text
+            ("choice", pa.string()),  # where golds are few: those of one choice are evened out
             ("images", hashes),  # of the bytes
             ("perceptual", hashes),
             ("text", pa.uint64()),  # of question and options
@@ -114,6 +118,8 @@ def _feature_row(
         "id": sample.id,
         "task": sample.task,
         "source": sample.source,
+        "gold": short_gold(sample),
+        "choice": _choice(sample),
         "split": str(split) if split is not None else None,
         "images": [hash64(payload) for payload in payloads],
         "perceptual": [_perceptual(image) for image in opened] if wanted.perceptual else [],
@@ -127,6 +133,13 @@ def _feature_row(
         "num_boxes": len(sample.answer) if sample.task == "grounding" else 0,
         "difficulty": sample.difficulty,
     }
+
+
+def _choice(sample: Sample) -> str | None:
+    if sample.task not in CLOSED_TASKS:
+        return None
+    kind = sample.metadata.get("kind", "")
+    return json.dumps([sample.source, str(kind), sample.task, len(sample.options or ())])
 
 
 def question_key(sample: Sample) -> str:

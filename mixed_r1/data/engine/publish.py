@@ -133,7 +133,7 @@ def _sha256(path: Path) -> str:
 def _summary(
     table: FeatureTable, splits: tuple[list[str], np.ndarray], statistics: dict[int, dict[str, float]]
 ) -> dict[str, Any]:
-    names = ("task", "source", "question_chars", "answer_chars", "num_boxes", "difficulty")
+    names = ("task", "source", "gold", "question_chars", "answer_chars", "num_boxes", "difficulty")
     summary = SetStatistics()
     for start, part in zip(table.starts.tolist(), table.parts(*names, "widths", "heights"), strict=False):
         here = splits[1][start : start + part.num_rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 
@@ -19,12 +20,45 @@ __all__ = ["assign_splits", "find_surplus", "quotas"]
 def find_surplus(
     table: FeatureTable, alive: np.ndarray, spec: Balance, *, seed: int, known: Iterable[str]
 ) -> Drops:
-    """Living rows beyond their group's quota; those with the smallest hash of (seed, id) stay.
+    """Living rows beyond what ``spec`` keeps of their gold and of their group; those with the smallest hash
+    of (seed, id) stay.
 
     ``known`` are names that ``spec`` may use although no row of theirs is left.
     """
-    names, groups = table.codes(spec.by)
     ranks = table.ranks(seed)
+    common = _commoner_golds(table, alive, ranks) if spec.gold else Drops(np.zeros(0, dtype=np.int64), [], [])
+    even = alive.copy()
+    even[common.rows] = False
+    over = _over_quota(table, even, spec, ranks, known)
+    order = np.argsort(rows := np.concatenate([common.rows, over.rows]), kind="stable")
+    reasons, details = [*common.reasons, *over.reasons], [*common.details, *over.details]
+    return Drops(rows[order], [reasons[i] for i in order], [details[i] for i in order])
+
+
+def _commoner_golds(table: FeatureTable, alive: np.ndarray, ranks: np.ndarray) -> Drops:
+    """Of each choice, the rows that its commoner golds have more than its rarest."""
+    choices, choice = table.codes("choice")
+    golds, gold = table.codes("gold")
+    dropped, details = [np.zeros(0, dtype=np.int64)], []
+    for code, name in enumerate(choices):
+        rows = np.flatnonzero(alive & (choice == code))
+        found, sizes = np.unique(gold[rows], return_counts=True)
+        for number, size in zip(found.tolist(), sizes.tolist(), strict=True):
+            members = rows[gold[rows] == number]
+            surplus = members[np.argsort(ranks[members], kind="stable")][int(sizes.min()) :]
+            dropped.append(surplus)
+            source, kind, task, _ = json.loads(name)
+            where = f"{source} {kind} {task}".replace("  ", " ")
+            details += [f"{where}: {golds[number]} keeps {int(sizes.min())} of {size}"] * len(surplus)
+    rows = np.concatenate(dropped)
+    order = np.argsort(rows, kind="stable")
+    return Drops(rows[order], ["commoner gold"] * len(rows), [details[i] for i in order])
+
+
+def _over_quota(
+    table: FeatureTable, alive: np.ndarray, spec: Balance, ranks: np.ndarray, known: Iterable[str]
+) -> Drops:
+    names, groups = table.codes(spec.by)
     members = {name: np.flatnonzero(alive & (groups == code)) for code, name in enumerate(names)}
     sizes = {name: len(members.get(name, ())) for name in sorted({*names, *known})}
     limits = quotas(sizes, spec)
