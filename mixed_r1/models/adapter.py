@@ -90,6 +90,21 @@ class VisionLanguageAdapter(ABC):
         """The LM head [V, d]."""
         return self.model.get_output_embeddings().weight
 
+    def logits(self, hidden_Rd: Tensor) -> Tensor:
+        """hidden @ output_weight.T [R, V]: the float32 sums of the product, as in the policy's log-probs.
+
+        Rounded to the dtype of a half-precision model they would give log-probs that are off by hundredths.
+        """
+        weight_Vd = self.output_weight
+        if weight_Vd.dtype not in (torch.bfloat16, torch.float16):
+            return (hidden_Rd @ weight_Vd.T).float()
+        if weight_Vd.is_cuda:
+            return torch.mm(hidden_Rd, weight_Vd.T, out_dtype=torch.float32)
+        # The CPU rounds a product to its operands' dtype: they are widened, a block of the vocabulary at a
+        # time.
+        wide_Rd, blocks_vd = hidden_Rd.float(), torch.split(weight_Vd, 8192)
+        return torch.cat([wide_Rd @ block_vd.T.float() for block_vd in blocks_vd], dim=1)
+
     def encode(self, sample: Sample, *, max_tokens: int | None = None) -> Prompt:
         """Chat template, tokenizer and image processor; image placeholders expanded to one token per feature.
 

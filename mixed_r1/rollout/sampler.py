@@ -250,7 +250,7 @@ def _draw(
     hidden_Rd: Tensor, adapter: ModelAdapter, params: SamplingParams, uniforms_R: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One token a row: ids [R], log-probs [R] of the policy, log-probs [R] of the truncated distribution."""
-    logits_RV = _logits(hidden_Rd, adapter.output_weight)
+    logits_RV = adapter.logits(hidden_Rd)
     if adapter.banned_tokens:
         logits_RV[:, list(adapter.banned_tokens)] = -torch.inf
     if params.temperature == 0:
@@ -272,20 +272,6 @@ def _draw(
     logprobs_R = logprobs_RV.gather(1, tokens_R1).squeeze(1)
     sampling_R = logprobs_R - total_R1.squeeze(1).log().float() if params.truncates else logprobs_R
     return tokens_R1.squeeze(1), logprobs_R, sampling_R
-
-
-def _logits(hidden_Rd: Tensor, weight_Vd: Tensor) -> Tensor:
-    """hidden @ weight.T [R, V]: the float32 sums of the product, as in the policy's forward.
-
-    Rounded to the dtype of a half-precision model they would give log-probs that are off by hundredths.
-    """
-    if weight_Vd.dtype not in (torch.bfloat16, torch.float16):
-        return (hidden_Rd @ weight_Vd.T).float()
-    if weight_Vd.is_cuda:
-        return torch.mm(hidden_Rd, weight_Vd.T, out_dtype=torch.float32)
-    # The CPU rounds a product to its operands' dtype: they are widened, a block of the vocabulary at a time.
-    wide_Rd = hidden_Rd.float()
-    return torch.cat([wide_Rd @ block_vd.T.float() for block_vd in torch.split(weight_Vd, 8192)], dim=1)
 
 
 def _truncate(probs_RV: Tensor, params: SamplingParams) -> Tensor:
