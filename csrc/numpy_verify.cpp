@@ -213,6 +213,11 @@ void bind_verify(nb::module_& m) {
   nb::class_<Gold>(m, "VerifyGold", "A gold read once, for verify.")
       .def("__init__", &make_gold, nb::arg("task"), nb::arg("answers"), nb::arg("is_list"), nb::arg("options"),
            nb::arg("settings"))
+      .def("add_alternative",
+           [](Gold& gold, const Gold& other) {
+             gold.valid = gold.valid && other.valid;
+             gold.others.push_back(other);
+           })
       .def_ro("valid", &Gold::valid);
   m.def("set_unicode_tables", &set_tables, "Character data of verify, from Python's unicodedata.");
   m.def("verify", &run_verify);

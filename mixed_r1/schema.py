@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from mixed_r1 import golds
 from mixed_r1_kernels.reason import Reason
 
 __all__ = [
@@ -49,8 +50,9 @@ class Sample(BaseModel):
 
     =================  ==================================================================
     yes_no             ``"yes"`` or ``"no"`` (``True``/``False`` are read as such)
-    multiple_choice    the letter of one of ``options``: ``"A"`` is the first
-    chart              text, a number, or a list of them
+    multiple_choice    the letter of one of ``options`` (``"A"`` is the first), its text, or its index from
+                       0; several letters where all of them must be chosen
+    chart              text, a number, or a list of them (also a printed one)
     math               text or a number
     grounding          boxes ``[[x1, y1, x2, y2], ...]`` (a single box may be given flat) in ``frame``
     open_ended         the reference text
@@ -58,7 +60,8 @@ class Sample(BaseModel):
 
     Boxes are corners (x1 < x2, y1 < y2) in pixels of the original image unless ``frame`` says otherwise.
     ``image_size`` is (width, height) in pixels of the image the boxes refer to; ``resized_size`` is that
-    image as the model sees it. ``reward`` overrides fields of RewardConfig for this row.
+    image as the model sees it. ``reward`` overrides fields of RewardConfig for this row. ``alternatives``
+    are further answers that are as right as ``answer``. ``options`` may be a mapping from letters to texts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -70,6 +73,7 @@ class Sample(BaseModel):
     images: tuple[Any, ...] = ()
     answer: Any
     options: tuple[str, ...] | None = None
+    alternatives: tuple[Any, ...] = ()
     source: str = "unknown"
     frame: Frame = "pixels"
     image_size: tuple[int, int] | None = None
@@ -85,6 +89,17 @@ class Sample(BaseModel):
             raise ValueError("must be a list of paths, bytes or PIL images, got a single one")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_given(cls, values: Any) -> Any:
+        """What column files and data sets make of rows, see ``mixed_r1.golds``."""
+        if not isinstance(values, Mapping):
+            return values
+        fields = golds.plain_row(values)
+        if fields.get("options") is not None:
+            fields["options"] = golds.as_options(fields["options"])
+        return fields
+
     @model_validator(mode="after")
     def _check(self) -> Sample:
         if not self.question and not self.messages:
@@ -99,27 +114,32 @@ class Sample(BaseModel):
                 raise ValueError(f"{name} must be positive, at most {MAX_SIDE}, got {size}")
         answer = _checked_answer(self.task, self.answer, self.options)
         object.__setattr__(self, "answer", answer)
+        if self.alternatives and self.task in ("grounding", "open_ended"):
+            raise ValueError(f"alternatives must be absent for task {self.task}, got {self.alternatives!r}")
+        others = tuple(_checked_answer(self.task, other, self.options) for other in self.alternatives)
+        object.__setattr__(self, "alternatives", others)
         return self
 
 
 def _checked_answer(task: Task, answer: Any, options: tuple[str, ...] | None) -> Any:
     if task == "yes_no":
-        if isinstance(answer, bool):
-            return "yes" if answer else "no"
-        if isinstance(answer, str) and answer.strip().lower() in ("yes", "no"):
-            return answer.strip().lower()
+        verdict = golds.as_verdict(answer)
+        if verdict in ("yes", "no"):
+            return verdict
         raise ValueError(f"answer must be 'yes' or 'no' for task yes_no, got {answer!r}")
     if task == "multiple_choice":
         letters = LETTERS[: len(options or ())]
-        if isinstance(answer, str) and re.fullmatch(r"[A-Za-z]", answer.strip()):
-            letter = answer.strip().upper()
-            if letter in letters:
-                return letter
+        chosen = golds.as_choice(answer, options or ())
+        if isinstance(chosen, str) and chosen and all(letter in letters for letter in chosen):
+            return chosen
         raise ValueError(
-            f"answer must be one of the letters {letters!r} for task multiple_choice, got {answer!r}"
+            f"answer must be one of the letters {letters!r}, an option's text, or its index from 0, for task "
+            f"multiple_choice, got {answer!r}"
         )
     if task == "grounding":
-        return _checked_boxes(answer)
+        return _checked_boxes(golds.as_boxes(answer))
+    if task == "chart":
+        answer = golds.printed_list(answer)
     if task == "chart" and isinstance(answer, (list, tuple)):
         if not answer:
             raise ValueError("answer must not be an empty list for task chart")
@@ -136,7 +156,7 @@ def _checked_scalar(task: Task, answer: Any) -> str:
         raise ValueError(f"answer must be a text or a number for task {task}, got {answer!r}")
     if isinstance(answer, float) and not math.isfinite(answer):
         raise ValueError(f"answer must be finite for task {task}, got {answer!r}")
-    return str(answer)
+    return golds.as_scalar_text(answer)
 
 
 def _is_finite(value: Any) -> bool:

@@ -14,7 +14,7 @@ MODULES = sorted(path for package in PACKAGES.values() for path in package.rglob
 
 # What a part of mixed_r1 may import, beside itself. mixed_r1_kernels imports none of them.
 LAYERS = [
-    {"schema", "images", "http_client", "ranks"},
+    {"schema", "golds", "images", "http_client", "ranks"},
     {"config", "diagnosis"},
     {"data", "models", "rewards"},
     {"integrations", "serve", "train_config"},
@@ -28,7 +28,7 @@ LAYERS = [
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 # In one layer: rewards score what data holds; data and models know neither rewards nor each other. The server
 # speaks the shapes of the integrations.
-SAME_LAYER = {("schema", "images"), ("images", "schema"), ("serve", "integrations")}
+SAME_LAYER = {("schema", "golds"), ("schema", "images"), ("images", "schema"), ("serve", "integrations")}
 
 HEAVY = {"torch", "triton", "transformers"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve"}

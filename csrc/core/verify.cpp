@@ -122,7 +122,11 @@ Row score(std::string_view completion, const Gold& gold, bool is_utf8, std::vect
   } else if (gold.task != Task::open_ended && answer.size() > gold.settings.max_answer_bytes) {
     set_task(row, gold, 0.0, Reason::too_long);
   } else {
-    const Verdict verdict = score_text(answer, gold);
+    Verdict verdict = score_text(answer, gold);
+    for (const Gold& other : gold.others) {
+      const Verdict found = score_text(answer, other);
+      if (found.value > verdict.value) verdict = found;
+    }
     set_task(row, gold, verdict.value, verdict.reason);
   }
   return row;

@@ -64,6 +64,7 @@ struct Gold {
   bool valid = true;
   std::variant<std::monostate, bool, ChoiceGold, ChartGold, MathGold> answer;
   std::string think_open, think_close, answer_open, answer_close;
+  std::vector<Gold> others;  // alternatives that are as right; valid only where all are
 };
 
 struct Row {

@@ -15,13 +15,24 @@ __all__ = ["Row", "decode", "encode", "rows_from_columns"]
 
 Row: TypeAlias = "Sample | Mapping[str, Any]"
 
-FIELDS = ("id", "task", "answer", "options", "source", "frame", "image_size", "resized_size", "reward")
+FIELDS = (
+    "id",
+    "task",
+    "answer",
+    "alternatives",
+    "options",
+    "source",
+    "frame",
+    "image_size",
+    "resized_size",
+    "reward",
+)
 
 
 def encode(sample: Sample) -> str:
     """What scoring needs of ``sample``, as JSON: the ground truth to store in another trainer's data set."""
     values = {name: getattr(sample, name) for name in FIELDS}
-    return json.dumps({name: value for name, value in values.items() if value is not None})
+    return json.dumps({name: value for name, value in values.items() if value is not None and value != ()})
 
 
 @lru_cache(maxsize=1 << 16)

@@ -120,6 +120,11 @@ class Rows:
             return self._slot_of_sample(Sample.model_validate(dict(row)))
         except ValidationError as error:
             problem = "; ".join(map(_rule, error.errors()))
+            if any(
+                item["type"] == "missing" and item["loc"] in (("task",), ("answer",))
+                for item in error.errors()
+            ):
+                problem += "; write both, for example {'task': 'math', 'answer': '42'}"
         except RecursionError:
             problem = "row must not be nested so deep"
         task = row.get("task")
@@ -131,7 +136,7 @@ class Rows:
         overrides = repr(sorted(sample.reward.items())) if sample.reward else None
         sizes = (sample.frame, sample.image_size, sample.resized_size)
         asks = sample.task == "chart" and asks_for_quantity(sample.question)
-        content = (sample.task, sample.answer, sample.options, sizes, overrides, asks)
+        content = (sample.task, sample.answer, sample.alternatives, sample.options, sizes, overrides, asks)
         slot = self._by_content.get(content)
         if slot is None:
             slot = self._by_content[content] = self._compile(sample)
@@ -150,7 +155,13 @@ class Rows:
         settings = config.verify_settings()
         if config.chart_years == "auto" and asks_for_quantity(sample.question):
             settings = replace(settings, chart_years="tolerant")
-        gold = compile_gold(sample.task, sample.answer, options=sample.options or (), settings=settings)
+        gold = compile_gold(
+            sample.task,
+            sample.answer,
+            options=sample.options or (),
+            alternatives=sample.alternatives,
+            settings=settings,
+        )
         row = PreparedRow(config, gold, error or gold.error)
         if (
             sample.task == "math"

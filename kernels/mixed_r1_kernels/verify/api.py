@@ -45,10 +45,11 @@ class CompiledGold:
     ``error`` says why nothing can be scored against it (such rows get BAD_GOLD), or is None.
     """
 
-    __slots__ = ("_native", "error", "reference", "spec")
+    __slots__ = ("_native", "error", "others", "reference", "spec")
 
-    def __init__(self, spec: GoldSpec) -> None:
+    def __init__(self, spec: GoldSpec, alternatives: Sequence[GoldSpec] = ()) -> None:
         self.spec = spec
+        self.others = [CompiledGold(other) for other in alternatives]
         self.error: str | None = None
         self.reference: Any = None
         self._native: Any = None
@@ -56,12 +57,17 @@ class CompiledGold:
             self.reference = reference.compile_spec(spec)
         except BadGold as error:
             self.error = str(error)
+        self.error = self.error or next((other.error for other in self.others if other.error), None)
+        if self.error is not None:
+            self.reference = None
 
     @property
     def native(self) -> Any:
         """The form that the native implementation reads, made when it is first asked for."""
         if self._native is None:
             self._native = _native_gold(self.spec)
+            for other in self.others:
+                self._native.add_alternative(other.native)
         return self._native
 
     def __repr__(self) -> str:
@@ -69,12 +75,18 @@ class CompiledGold:
 
 
 def compile_gold(
-    task: str, answer: Any, *, options: Sequence[str] = (), settings: VerifySettings | None = None
+    task: str,
+    answer: Any,
+    *,
+    options: Sequence[str] = (),
+    alternatives: Sequence[Any] = (),
+    settings: VerifySettings | None = None,
 ) -> CompiledGold:
     """Read a gold once.
 
     ``answer`` by ``task``: yes_no ``"yes"`` or ``"no"``; multiple_choice a letter of ``options``; chart a
     text or a sequence of texts; math a text; grounding and open_ended: not read here (None is fine).
+    ``alternatives``: further answers that are as right, but for those two tasks; the best of them counts.
 
     A gold that cannot be scored against is returned with ``error`` set, not raised.
 
@@ -83,7 +95,8 @@ def compile_gold(
     """
     if task not in TASKS:
         raise ValueError(f"task must be one of {TASKS}, got {task!r}")
-    return CompiledGold(GoldSpec(task, answer, tuple(options), settings or VerifySettings()))
+    spec = GoldSpec(task, answer, tuple(options), settings or VerifySettings())
+    return CompiledGold(spec, [spec._replace(answer=other) for other in alternatives])
 
 
 def verify(
@@ -155,6 +168,9 @@ def _verify_reference(
         if not isinstance(completion, str):
             raise TypeError(f"completions[{i}] must be a str, got {type(completion).__name__}")
         row = reference.score(completion, gold.spec, gold.reference)
+        for other in gold.others if gold.error is None else ():
+            found = reference.score(completion, other.spec, other.reference)
+            row = found if found.task_value > row.task_value else row
         result.format_value[i], result.format_reason[i] = row.format_value, row.format_reason
         result.task_value[i], result.task_reason[i] = row.task_value, row.task_reason
         result.spans[i] = row.span
