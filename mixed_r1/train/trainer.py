@@ -228,6 +228,7 @@ class Trainer:
     def _step(self) -> dict[str, Any]:
         """One rollout of ``prompts_per_step`` groups and the updates on it."""
         clock, config = Clock(), self.config
+        processor = time.process_time()
         self.step += 1
         with clock.measure("rollout"):
             self._push(self.step - 1)
@@ -249,11 +250,9 @@ class Trainer:
         with clock.measure("reward"):
             everything = self.scorer.gathered(scored)
             advantages = self.scorer.advantages(everything)
-        shared: dict[str, float] = {}
-        if _due(self.step, config.task_gradients_every):
-            with clock.measure("train"):
-                shared = self.update.gradients_by_task(scored, advantages)
         with clock.measure("train"):
+            by_task = _due(self.step, config.task_gradients_every)
+            shared = self.update.gradients_by_task(scored, advantages) if by_task else {}
             update = self.update(self.step, scored, advantages)
         if _due(self.step, config.completions_every) or self.step in (1, config.steps):
             shown = np.where(scored.mask, advantages, np.nan)
@@ -280,6 +279,7 @@ class Trainer:
             "time/rollout": clock.rollout,
             "time/reward": clock.reward,
             "time/train": clock.train,
+            "time/cpu": time.process_time() - processor,
             "memory_mb": self._memory_mb(),
         }
 

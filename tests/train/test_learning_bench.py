@@ -1,0 +1,57 @@
+"""What the learning bench reads out of a finished run, against the run's own files."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.learning import Setting, draw, summary_of
+from mixed_r1.train import TrainConfig, train
+
+
+def test_a_setting_is_a_name_and_values():
+    assert Setting.read("demo") == Setting("demo", {})
+    read = Setting.read("hot:lr=8e-4,freeze=[vision],lr_schedule=linear".replace("[vision]", "[]"))
+    assert read == Setting("hot", {"lr": "8e-4", "freeze": [], "lr_schedule": "linear"})
+    assert TrainConfig.from_mapping({"model": "-", "data": "-", "out": "-", **read.changes}).lr == 8e-4
+
+
+def test_a_record_holds_the_curve_the_paired_change_and_what_answers_were_given(start, tmp_path):
+    config = TrainConfig.from_mapping(
+        {
+            "model": start / "model",
+            "data": start / "data" / "train.jsonl",
+            "validation": start / "data" / "test.jsonl",
+            "out": tmp_path / "run",
+            "freeze": [],
+            "steps": 4,
+            "prompts_per_step": 6,
+            "completions_per_prompt": 4,
+            "max_new_tokens": 24,
+            "lr": 1e-3,
+            "eval_every": 2,
+            "eval_train_samples": 12,
+            "task_gradients_every": 2,
+        }
+    )
+    summary = train(config)
+    record = summary_of(config, summary)
+    assert [(p["step"], p["prompts"], p["completions"]) for p in record["curve"]] == [
+        (0, 0, 0),
+        (2, 12, 48),
+        (4, 24, 96),
+    ]
+    spent = [point["processor_seconds"] for point in record["curve"]]
+    assert spent[0] == 0 and spent == sorted(spent)
+    for mode in ("greedy", "sampled"):
+        first, last = (record["curve"][i][mode]["all"][0] for i in (0, -1))
+        assert record["change"][mode]["all"][0] == pytest.approx(last - first)
+        assert set(record["change"][mode]) == set(record["curve"][0][mode])
+    assert "greedy_on_training_rows" in record["curve"][-1]
+    assert record["answers"]["yes_no"]["commonest_gold"][1] >= 0.5
+    assert all(-1 <= cosine <= 1 for cosine in record["gradient_cosines"].values())
+    json.dumps(record)
+    pytest.importorskip("matplotlib")
+    draw([{**record, "family": "f", "setting": "s", "seed": 0}], tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
