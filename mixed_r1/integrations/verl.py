@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mixed_r1.integrations.completions import without_tools
 from mixed_r1.integrations.default_reward import default_reward
 from mixed_r1.integrations.ground_truth import decode
 from mixed_r1.integrations.scores import Scores, scores
@@ -18,7 +19,7 @@ def compute_score(
     data_source: str, solution_str: str, ground_truth: Any, extra_info: Any = None, **options: Any
 ) -> Scores:
     """One completion. ``ground_truth`` is what ``mixed_r1.integrations.encode`` made of the row."""
-    return scores(default_reward()([solution_str], [decode(ground_truth)]))[0]
+    return scores(default_reward()([without_tools(solution_str)], [decode(ground_truth)]))[0]
 
 
 def compute_scores(
@@ -29,4 +30,5 @@ def compute_scores(
     **options: Any,
 ) -> list[Scores]:
     """A batch, in one scoring: the one to use."""
-    return scores(default_reward()(list(solution_strs), [decode(truth) for truth in ground_truths]))
+    texts = [*map(without_tools, solution_strs)]
+    return scores(default_reward()(texts, [decode(truth) for truth in ground_truths]))

@@ -7,26 +7,43 @@ where the address space is limited and the parent may kill it.
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sys
 from typing import Any
 
 MAX_MEMORY = 4 << 30
+UNEQUAL = ("\\neq", "\\ne ", "\u2260", "\\not")  # math-verify reads past them
+KNOWN_WORDS = frozenset(
+    ("sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "exp", "sqrt", "pi", "min", "max")
+)
 
 
 def judge(gold: str, answer: str) -> str:
     """ "equal", "different", "unreadable" or "unevaluated" (the answer), or "bad_gold"."""
     from math_verify import parse, verify
 
-    wanted = parse(f"${gold}$", parsing_timeout=None)
+    wanted = parse(as_math(gold), parsing_timeout=None)
     if not wanted:
         return "bad_gold"
-    found = parse(f"${answer}$", parsing_timeout=None)
+    if any(sign in answer and sign not in gold for sign in UNEQUAL):
+        return "different"
+    found = parse(as_math(answer), parsing_timeout=None)
     if not found:
         return "unreadable"
     if is_value(wanted[0]) and not is_value(found[0]):
         return "unevaluated"
     return "equal" if verify(wanted, found, timeout_seconds=None) else "different"
+
+
+def as_math(text: str) -> str:
+    """``text`` between dollar signs, unless it has math delimiters or a box of its own, or bare words:
+    letters of a word commute as a product, so "listen" would equal "silent".
+    """
+    delimited = any(sign in text for sign in ("$", "\\(", "\\[", "\\boxed"))
+    words = re.sub(r"\\(text|mathrm|textbf|mbox|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+", " ", text)
+    bare = [word for word in re.findall("[A-Za-z]{2,}", words) if word.lower() not in KNOWN_WORDS]
+    return text if delimited or bare else f"${text}$"
 
 
 def is_value(found: Any) -> bool:

@@ -48,13 +48,24 @@ def judged(reward: MixedReward, gold: str, answer: str) -> tuple[Any, Reason]:
         ("\\frac{1}{2}", "\\frac{2}{4}", 1.0, Reason.OK),  # both exact
         ("\\ln 2", "\\ln(2)", 1.0, Reason.OK),
         ("2", "\\log_{10}(100)", 0.0, Reason.UNEVALUATED),
-        ("2", "two apples", 0.0, Reason.NO_MATCH),  # products of symbols, to it
+        ("2", "two apples", 0.0, Reason.NO_NUMBER),  # letters of a word are no product
+        ("\\sin(x) + 1", "Therefore $1 + \\sin(x)$ is the answer.", 1.0, Reason.OK),  # math of its own
+        ("\\ln 42", "\\neq \\ln 42", 0.0, Reason.NO_MATCH),
         ("x + 1", "x" * 5000, 0.0, Reason.TOO_LONG),
         ("x + 1", "", 0.0, Reason.EMPTY),
     ],
 )
 def test_verdicts(reward: MixedReward, gold: str, answer: str, value: float, reason: Reason) -> None:
     assert judged(reward, gold, answer) == (value, reason)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"), [("ABCD", "BDAC"), ("silent", "listen"), ("forty-two", "two-forty")]
+)
+def test_no_anagram_is_equal(reward: MixedReward, gold: str, answer: str) -> None:
+    """Words that neither reader can read mask their row."""
+    value, reason = judged(reward, gold, answer)
+    assert value != value and reason == Reason.BAD_GOLD
 
 
 def test_without_it_such_a_gold_is_masked() -> None:
