@@ -93,7 +93,7 @@ def tiny_adapter(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation="sdpa")
-        _initialize(model)
+        initialize(model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     extra = {"processor_class": "InternVLProcessor", "image_seq_length": (image_size // patch_size // 2) ** 2}
@@ -244,7 +244,7 @@ def _image_processor(family: str, patch_size: int, image_size: int, max_tiles: i
 
 
 @torch.no_grad()
-def _initialize(model: nn.Module) -> None:
+def initialize(model: nn.Module) -> None:
     """Normal(0, 1 / fan_in) weights, zero biases: the usual std of 0.02 is too small at this width."""
     for name, parameter in model.named_parameters():
         if name.endswith(("position_embeddings", "cls_token")):

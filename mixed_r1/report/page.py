@@ -159,6 +159,9 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         facts.append(("Time in steps", _duration(seconds)))
     if (speed := curve(run.metrics, "tokens_per_second")) is not None:
         facts.append(("Throughput", f"{compact(sum(speed.values) / len(speed.values))} tokens/s"))
+    for when, control in run.control.items():
+        rewards = f"{control['image']:.2f}, with a blank one {control['blank']:.2f}"
+        facts.append((f"Greedy reward {when} training with the image", rewards))
     return facts
 
 

@@ -45,6 +45,17 @@ class Run:
         return latest if latest.is_dir() else None
 
     @property
+    def control(self) -> dict[str, dict[str, float]]:
+        """Greedy reward of image questions with the image and with a blank one, ``before`` and ``after``, as
+        the demo on pretrained weights writes it; empty without."""
+        try:
+            found = json.loads((self.path / "control.json").read_text(encoding="utf-8"))
+            names = ("image", "blank")
+            return {when: {n: float(found[when][n]) for n in names} for when in ("before", "after")}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    @property
     def start_dir(self) -> Path | None:
         """The model the run started from, where it still is."""
         model = self.config.get("model")
