@@ -59,7 +59,7 @@ def align_captions(
         apart = torch.cdist(seen.features(chosen), captions).square()
         own = apart.gather(1, wanted[:, None]).mean() / size
         loss = functional.cross_entropy(-apart / (2 * spread), wanted) + own
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()

@@ -52,7 +52,7 @@ class RealWeightsSettings:
 
     seed: int = 0
     test_rows: int = 504
-    caption_steps: int = 300  # supervised, of the vision tower and projector alone
+    caption_steps: int = 450  # supervised, of the vision tower and projector alone
     warmup_steps: int = 24  # supervised, through the frozen language model
     steps: int = 40
     prompts_per_step: int = 16
