@@ -1,4 +1,4 @@
-"""Text rows whose answer is a number that the text itself gives: "figs 41, cups 17, pens 8. How many cups?"
+"""Text rows whose answer is a number that the text itself gives: "figs 41, cups 17, pens 8. What is the value of cups?"
 
 The number asked for is the first, second or third equally often, so no fixed place answers more than a third.
 """
@@ -39,7 +39,7 @@ def lookup_rows(split: Literal["train", "test"], *, count: int, seed: int = 0) -
                 id=f"lookup-{split}-{len(rows):05d}",
                 task="math",
                 source="lookup",
-                question=f"{listed}. How many {things[place]}?",
+                question=f"{listed}. What is the value of {things[place]}?",
                 answer=str(numbers[place]),
             )
         )

@@ -57,7 +57,7 @@ class RealWeightsSettings:
     steps: int = 40
     prompts_per_step: int = 16
     completions_per_prompt: int = 8
-    lr: float = 1e-4
+    lr: float = 2e-4
     control_rows: int = 120
 
     @property
@@ -140,7 +140,8 @@ def real_weights_config(out: Path, settings: RealWeightsSettings) -> TrainConfig
         steps=settings.steps,
         prompts_per_step=settings.prompts_per_step,
         completions_per_prompt=settings.completions_per_prompt,
-        max_new_tokens=8,
+        max_new_tokens=6,
+        temperature=0.7,  # at 1, half of the completions wander off before they answer
         max_tokens_per_pack=1024,  # the activations of a pack are most of the memory
         lora_rank=8,
         lora_alpha=32.0,

@@ -79,7 +79,7 @@ def test_lookup_rows_hold_their_answer_in_balanced_places():
     places = Counter()
     for row in rows:
         numbers = re.findall(r"(\w+) (\d+)", row.question)
-        asked = re.search(r"How many (\w+)\?", row.question)
+        asked = re.search(r"value of (\w+)\?", row.question)
         assert asked and dict(numbers)[asked[1]] == row.answer
         places[[name for name, _ in numbers].index(asked[1])] += 1
     assert places == {0: 100, 1: 100, 2: 100}
