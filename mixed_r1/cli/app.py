@@ -95,7 +95,7 @@ def demo(
         str | None,
         typer.Option(
             help="smollm2: pretrained SmolLM2-135M-Instruct as an InternVL, on easy-VQA images and texts; "
-            "15 to 20 minutes on one idle core, 4 GB of memory, 3 GB of disk. Needs extra [b]weights[/b]."
+            "15 to 20 minutes on one idle core, 5 GB of memory, 3 GB of disk. Needs extra [b]weights[/b]."
         ),
     ] = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Text rows whose answer is a number that the text itself gives: "figs 41, cups 17, pens 8. What is the value of cups?"
+"""Text rows whose answer is a number in the text: "figs 41, cups 17, pens 8. What is the value of cups?"
 
 The number asked for is the first, second or third equally often, so no fixed place answers more than a third.
 """

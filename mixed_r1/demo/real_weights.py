@@ -42,7 +42,7 @@ __all__ = [
     "train_and_test_rows",
 ]
 
-COST = "15 to 20 minutes on one idle core, 4 GB of memory, 3 GB of disk"
+COST = "15 to 20 minutes on one idle core, 5 GB of memory, 3 GB of disk"
 CONTROL = "control.json"  # in the run directory
 
 

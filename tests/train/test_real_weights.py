@@ -160,7 +160,7 @@ def test_options_that_do_not_fit(tmp_path: Path, options: list[str], message: st
 
 def test_the_cost_is_said_in_the_help():
     text = " ".join(CliRunner().invoke(app, ["demo", "--help"], env={"COLUMNS": "300"}).output.split())
-    assert "4 GB of memory" in text
+    assert "5 GB of memory" in text
 
 
 @needs_weights
