@@ -110,7 +110,13 @@ def demo(
         from mixed_r1.cli.weights import run_weights_demo
 
         run_weights_demo(
-            weights, out, seed=seed, family=family, processes=processes, warmup_steps=warmup_steps, steps=steps
+            weights,
+            out,
+            seed=seed,
+            family=family,
+            processes=processes,
+            warmup_steps=warmup_steps,
+            steps=steps,
         )
         return
     from mixed_r1.cli.processes import is_started, restart

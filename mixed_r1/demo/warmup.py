@@ -78,6 +78,8 @@ def warm_up(
 def _gradients(model: torch.nn.Module) -> Iterator[torch.Tensor]:
     """The gradient of every parameter; zeros where this rank's rows did not use it."""
     for parameter in model.parameters():
+        if not parameter.requires_grad:  # frozen: a gradient of zeros would let weight decay move it
+            continue
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         yield parameter.grad
