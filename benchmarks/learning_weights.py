@@ -210,7 +210,7 @@ def _due(step: int, every: int) -> bool:
 
 def run_one(trainer: str, start: Path, settings: Any, *, eval_every: int) -> dict[str, Any]:
     """Train once in this process, from ``start`` (its ``data`` and ``model``). The record, with memory."""
-    from benchmarks.harness import _versions, hardware
+    from benchmarks.harness import hardware, versions
     from mixed_r1.demo.real_weights import real_weights_config
 
     train: Callable[[Any], Learning] = {"mixed_r1": train_ours, "trl": train_trl}[trainer]
@@ -231,7 +231,7 @@ def run_one(trainer: str, start: Path, settings: Any, *, eval_every: int) -> dic
         "settings": asdict(settings),
         "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or None,
         "hardware": hardware(),
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
