@@ -37,6 +37,9 @@ def show_explanation(console: Console, name: str, found: Explanation) -> None:
             value = "masked" if cell.value is None else f"{cell.value:.4f}"
             cells.add_row(column, value, f"{cell.weight:g}", cell.reason.name)
     console.print(cells)
+    for column, cell in found.cells.items():
+        if cell.rule and cell.reason.name != "NOT_APPLICABLE":
+            console.print(Text(f"  {column}: {cell.rule}"))
     if found.boxes:
         boxes = plain_table("boxes (in pixels where the image size is known)", ["predicted", "gold", "IoU"])
         for match in found.boxes[:MAX_ROWS]:

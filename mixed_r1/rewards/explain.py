@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from mixed_r1.rewards.config import TASK_COLUMNS
 from mixed_r1.rewards.grounding import VLM_R1, first_iou, match
 from mixed_r1.rewards.open_ended import OpenEndedScorer
 from mixed_r1.rewards.reward import MixedReward
 from mixed_r1.rewards.rows import GoldBoxes
+from mixed_r1.rewards.rules import rule_of
 from mixed_r1.schema import TASKS, Box, Sample
 from mixed_r1_kernels import Reason, similarity_matrix
 from mixed_r1_kernels.verify import VerifyResult, verify
@@ -21,11 +23,12 @@ __all__ = ["BoxMatch", "Cell", "Explanation", "TokenMatch", "explain"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One column: its value (None: not applicable), weight and reason."""
+    """One column: its value (None: not applicable), weight reason and, in a sentence, the rule behind it."""
 
     value: float | None
     weight: float
     reason: Reason
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,16 @@ def _explain(reward: MixedReward, completion: str, sample: Sample | Mapping[str,
     batch = reward([completion], [sample])
     slots = reward.rows.slots([sample])
     row, column = reward.rows.prepared[slots[0]], batch.names[reward.rows.column[slots[0]]]
+    task = TASKS[reward.rows.task[slots[0]]]
     cells = {}
     for k, name in enumerate(batch.names):
         value = float(batch.values[0, k])
         reason = Reason(int(batch.reasons[0, k]))
-        cells[name] = Cell(None if np.isnan(value) else value, float(batch.weights[0, k]), reason)
+        own = name in batch.names[: len(TASK_COLUMNS)] or name == "format"
+        rule = rule_of(name, task, reason) if own else ""
+        cells[name] = Cell(None if np.isnan(value) else value, float(batch.weights[0, k]), reason, rule)
     total = float(batch.total[0]) if batch.mask[0] else None
-    spec, task = row.gold.spec, TASKS[reward.rows.task[slots[0]]]
+    spec = row.gold.spec
     found = Explanation(task, batch.answers[0], spec.answer, total, cells, row.error)
     if row.error is not None or cells[column].reason not in (Reason.OK, Reason.DEGENERATE):
         return found
