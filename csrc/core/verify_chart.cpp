@@ -136,8 +136,10 @@ double closeness(double value, double gold, const Settings& settings) {
 
 // The number that the text is as math; unevaluated for arithmetic without a result.
 Reason read_as_math(Text text, Number& number) {
+  static const Settings kSettings;
+  if (is_ascii(text) && text.find_first_of(U"\\/+*^=-(%:") == Text::npos) return Reason::no_number;
   std::vector<MathValue> values;
-  const Reason reason = read_math(text, Settings(), values);
+  const Reason reason = read_math(text, kSettings, values);
   if (reason != Reason::ok) return reason == Reason::ambiguous ? reason : Reason::no_number;
   const MathValue& value = values[0];
   if (!value.is_value) return Reason::unevaluated;

@@ -215,6 +215,7 @@ std::u32string normal(std::u32string_view text) {
     if (next.size() == inner.size()) break;
     inner = next;
   }
+  if (inner.size() == held.size()) return held;
   return std::u32string(inner);
 }
 
@@ -246,7 +247,7 @@ std::size_t after_lead(std::u32string_view text, Nouns nouns) {
 
 Reason read_answer(std::string_view text, Box box, bool lead, std::u32string& out) {
   std::string_view chosen;
-  const Reason reason = commit(text, box, chosen);
+  const Reason reason = commit(strip_bytes(text), box, chosen);
   if (reason != Reason::ok) return reason;
   thread_local std::u32string decoded;
   decode_utf8(chosen, decoded);

@@ -36,7 +36,7 @@ BY_TASK = {
     ("yes_no", Reason.NO_MATCH): "Another verdict, or none: 'no' before a noun is no verdict.",
     ("multiple_choice", Reason.OK): "The gold option is named by letter or text, and no other.",
     ("multiple_choice", Reason.AMBIGUOUS): "Two options, or denied ones only.",
-    ("multiple_choice", Reason.NO_MATCH): "Another option, or none: a letter in a name, unit or formula is none.",
+    ("multiple_choice", Reason.NO_MATCH): "Another option, or none: letters in names and formulas are none.",
     ("chart", Reason.OK): "Every item is within the tolerance of its gold, or the same text.",
     ("chart", Reason.NO_MATCH): "The text, the unit, or the number of items is another than the gold's.",
     ("chart", Reason.AMBIGUOUS): "The sides of the equation, or the boxes, differ.",

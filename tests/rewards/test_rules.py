@@ -28,7 +28,7 @@ def test_every_reason_has_a_sentence(task: str) -> None:
         (
             {"task": "multiple_choice", "answer": "C", "options": ["Point C", "Point A", "Point B"]},
             "It is Point C",
-            "a letter in a name, unit or formula",
+            "letters in names and formulas",
         ),
     ],
 )

@@ -48,6 +48,9 @@ OPPOSITES = (
 OPPOSITE = {a: b for pair in OPPOSITES for a, b in (pair.split(), pair.split()[::-1])}
 
 
+SIGNS = "\\/+*^=-(%:"  # without one of these a text is no expression
+
+
 class Item(NamedTuple):
     number: Number | None
     text: str  # in its one form
@@ -142,6 +145,8 @@ def _score_item(answer: str, gold: Item, settings: VerifySettings) -> tuple[floa
 
 def _from_math(text: str) -> Number | Reason:
     """The number that ``text`` is as math, a fraction or an equation; UNEVALUATED for arithmetic undone."""
+    if text.isascii() and not any(sign in text for sign in SIGNS):
+        return Reason.NO_NUMBER
     try:
         value = read_math(text)
     except Unreadable as problem:

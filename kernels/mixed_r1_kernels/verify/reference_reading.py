@@ -44,7 +44,7 @@ LINKS = frozenset(("is", "was", "equals"))
 
 def read_answer(answer: str, box: str, *, lead: bool) -> tuple[Reason, str]:
     """What ``answer`` commits to, normalised; with ``lead``, what follows such words as "The answer is"."""
-    reason, text = commit(answer, box)
+    reason, text = commit(answer.strip(SPACE), box)
     if reason != Reason.OK:
         return reason, ""
     text = normal(text)
