@@ -51,8 +51,8 @@ def requirements() -> list[str]:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    found = [*project["dependencies"], *extras["rewards"], *extras["train"], *extras["lora"]]
-    testing = re.compile("trl|pytest|hypothesis|ml-dtypes")
+    found = [*project["dependencies"], *extras["rewards"], *extras["train"], *extras["lora"], *extras["mini"]]
+    testing = re.compile("trl|liger-kernel|pytest|hypothesis|ml-dtypes|tensorboard")
     found += [one for one in (*extras["bench"], *extras["dev"]) if testing.match(one)]
     return [one for one in found if not one.startswith("mixed-r1[")]
 

@@ -99,6 +99,7 @@ def check_elsewhere(out: Path, specs, expected):
 
 
 def test_zero_on_one_rank_equals_local(launch, tmp_path, expected):
+    pytest.importorskip("deepspeed")
     specs = ["3:float32:none", "2:float32:cpu"]
     check_all(launch, tmp_path, 1, specs, expected)
     check_elsewhere(tmp_path, specs, expected)
