@@ -76,6 +76,7 @@ class Evaluator:
         rounds += [("train", self.rows.seen, True)] if self.rows.seen else []
         bar = progress.add_task(f"evaluate {label}", total=sum(len(rows) for _, rows, _ in rounds), note="")
         results: dict[str, Evaluation] = {}
+        records: list[dict[str, Any]] = []
         for split, rows, greedy in rounds:
             with self.engine.gathered():
                 result = evaluate(
@@ -92,9 +93,10 @@ class Evaluator:
             if split == "validation":
                 self.constants = self.constants or self._constants(self.before.get("greedy", result))
                 results[result.mode] = result = replace(result, constants=self.constants)
-            for record in result.records():
-                self.records.append({"step": step, "split": split, **record})
-                self._file.write(self.records[-1])
+            records += [{"step": step, "split": split, **record} for record in result.records()]
+        for record in records:  # all or none: an evaluation that an outage ends is done again
+            self._file.write(record)
+        self.records += records
         self.step = step
         self.before = self.before or results
         return results
