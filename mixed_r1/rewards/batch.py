@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixed_r1.tasks import TASK_COLUMNS
 from mixed_r1_kernels.reason import Reason
 
 __all__ = ["RewardBatch"]
@@ -17,7 +18,7 @@ __all__ = ["RewardBatch"]
 class RewardBatch:
     """Rewards of N completions in K columns.
 
-    ``values[i, k]`` is in [0, 1] (of a function of the user: in [-1e12, 1e12]), or NaN where column k does
+    ``values[i, k]`` is in [0, 1] (of a task or function of the user: in [-1e12, 1e12]), or NaN where column k does
     not score row i (``reasons`` says why, as Reason codes). ``mask[i]`` is False where row i could not be
     scored (bad gold, internal error); ``total[i]`` is NaN there and else the finite sum over columns of
     ``weights[i, k] * values[i, k]``, NaN cells left out.
@@ -31,6 +32,7 @@ class RewardBatch:
     weights: NDArray[np.float64]  # [N, K]
     spans: NDArray[np.int64]  # [N, 2] code point offsets of the answers
     completions: Sequence[str]
+    task_columns: tuple[str, ...] = TASK_COLUMNS  # those of ``names`` that a task fills, one of them a row
 
     def __len__(self) -> int:
         return len(self.total)
@@ -43,7 +45,8 @@ class RewardBatch:
             for name in ("total", "values", "reasons", "mask", "weights", "spans")
         }
         completions = [text for batch in batches for text in batch.completions]
-        return cls(names=batches[0].names, completions=completions, **arrays)
+        shared = {"names": batches[0].names, "task_columns": batches[0].task_columns}
+        return cls(completions=completions, **shared, **arrays)
 
     @property
     def answers(self) -> list[str]:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mixed_r1.config import Config, ConfigError
-from mixed_r1.schema import TASKS, Task
+from mixed_r1.frames import PredictedFrame
+from mixed_r1.loading import load_object
+from mixed_r1.tasks import BUILT_IN, TASK_COLUMNS, Task, TaskName, load_tasks
 from mixed_r1_kernels.verify import VerifySettings
 
-__all__ = ["COLUMN_OF", "TASK_COLUMNS", "BoxScore", "OpenEndedConfig", "RewardConfig"]
+__all__ = ["TASK_COLUMNS", "BoxScore", "OpenEndedConfig", "RewardConfig", "column_names"]
 
-COLUMN_OF: dict[str, str] = {
-    "yes_no": "matching",
-    "multiple_choice": "matching",
-    "chart": "chart",
-    "math": "math",
-    "grounding": "iou",
-    "open_ended": "open_ended",
-}
 BoxScore: TypeAlias = Literal["continuous", "threshold", "giou", "plus_one", "vlm_r1"]
-TASK_COLUMNS = ("matching", "chart", "math", "iou", "open_ended")
 MAX_WEIGHT = 1e6  # totals are finite
 
 
@@ -78,13 +71,19 @@ class OpenEndedConfig(Config):
         return self
 
 
+# What decides which code runs is a setting of all rows: no row, and no data set, may name it.
+WHOLE_ONLY = ("tasks", "custom_tasks", "functions")
+
+
 class RewardConfig(Config):
     """Settings of ``MixedReward``.
 
     total = w_task * task + w_format * format; without a format (``format="none"``) its weight goes to the
-    task. ``weights`` names columns (matching, chart, math, iou, open_ended, format, or a function of yours)
-    and overrides ``task_weight`` and ``format_weight`` there. ``box_frame`` is the frame of *predicted*
-    boxes. ``box_score``, P predicted and G gold boxes, matched one to one for the largest sum of IoU:
+    task. ``weights`` names columns (matching, chart, math, iou, open_ended, format, a task or a function of
+    yours) and overrides ``task_weight`` and ``format_weight`` there. ``custom_tasks`` names tasks of your own,
+    ``package.module:ClassName``, and ``functions`` rewards of your own by column,
+    ``{"brevity": "package.module:function"}``: both import that module. ``box_frame`` is the frame of *predicted*
+    boxes; None is ``pixels``, and in training the frame that the model speaks. ``box_score``, P predicted and G gold boxes, matched one to one for the largest sum of IoU:
         continuous   sum of matched IoU / max(P, G)
         threshold    number of matched IoU >= box_threshold / max(P, G)
         giou         sum of max(0, GIoU) of the matched pairs / max(P, G)
@@ -113,7 +112,7 @@ class RewardConfig(Config):
     task_weight: float = Field(default=0.9, ge=0.0, le=MAX_WEIGHT)
     format_weight: float = Field(default=0.1, ge=0.0, le=MAX_WEIGHT)
     weights: dict[str, float] = Field(default_factory=dict)
-    box_frame: Literal["pixels", "norm1000", "norm1", "resized"] = "pixels"
+    box_frame: PredictedFrame | None = None
     box_score: BoxScore = "continuous"
     box_threshold: float = Field(default=0.5, gt=0.0, le=1.0)
     chart_score: Literal["relaxed", "graded"] = "relaxed"
@@ -129,11 +128,22 @@ class RewardConfig(Config):
     max_boxes: int = Field(default=256, ge=1, le=1 << 30)
     max_depth: int = Field(default=64, ge=1, le=1 << 30)
     open_ended: OpenEndedConfig = OpenEndedConfig()
-    tasks: dict[Task, dict[str, Any]] = Field(default_factory=dict)
+    custom_tasks: tuple[str, ...] = ()  # before ``tasks``, which may name them
+    functions: dict[str, str] = Field(default_factory=dict)
+    tasks: dict[TaskName, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("custom_tasks")
+    @classmethod
+    def _register(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        load_tasks(names)
+        return names
 
     @model_validator(mode="after")
     def _check(self) -> RewardConfig:
         self.verify_settings()
+        for column, name in self.functions.items():
+            if not callable(load_object(name, what=f"functions.{column}")):
+                raise ValueError(f"functions.{column} must name a function, got {name!r}")
         for name, weight in self.weights.items():
             if not 0 <= weight <= MAX_WEIGHT:
                 raise ValueError(f"weights[{name!r}] must be in [0, {MAX_WEIGHT:g}], got {weight}")
@@ -148,7 +158,29 @@ class RewardConfig(Config):
             values["chart_years"] = "exact"
         return VerifySettings(**values)
 
-    def for_task(self, task: Task, overrides: Mapping[str, Any] | None = None) -> RewardConfig:
+    @property
+    def frame(self) -> PredictedFrame:
+        """The frame of predicted boxes."""
+        return self.box_frame or "pixels"
+
+    def with_frame(self, frame: PredictedFrame) -> RewardConfig:
+        """These settings for a model that speaks ``frame``. Raises ConfigError where another one is set."""
+        if self.box_frame not in (None, frame):
+            raise ConfigError(
+                f"reward.box_frame must be {frame}, which the model speaks (or left out), got {self.box_frame}; "
+                "answers in another frame are asked for under reward.tasks.grounding"
+            )
+        return self.model_copy(update={"box_frame": frame})
+
+    def own_tasks(self) -> list[Task]:
+        """The tasks that ``custom_tasks`` names."""
+        return load_tasks(self.custom_tasks)
+
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a MixedReward of these settings."""
+        return column_names(self.own_tasks(), tuple(self.functions))
+
+    def for_task(self, task: str, overrides: Mapping[str, Any] | None = None) -> RewardConfig:
         """These settings with those of ``tasks[task]``, then ``overrides`` (``Sample.reward``), applied.
 
         Raises ConfigError for an unknown key or a value out of range.
@@ -171,9 +203,10 @@ class RewardConfig(Config):
 
     def _changed(self, changes: Mapping[str, Any]) -> RewardConfig:
         """These settings with ``changes``, without ``tasks``; nested blocks merge key by key."""
-        if "tasks" in changes:
-            raise ValueError("tasks must not be set for one task or one row")
-        values = {name: getattr(self, name) for name in type(self).model_fields if name != "tasks"}
+        for name in WHOLE_ONLY:
+            if name in changes:
+                raise ValueError(f"{name} must not be set for one task or one row")
+        values = {name: getattr(self, name) for name in type(self).model_fields if name not in WHOLE_ONLY}
         values.update(changes)
         weights, open_ended = changes.get("weights"), changes.get("open_ended")
         if isinstance(weights, Mapping):
@@ -183,18 +216,31 @@ class RewardConfig(Config):
             values["open_ended"] = {**known, **open_ended}
         return type(self).from_mapping(values)
 
-    def column_weights(self, names: tuple[str, ...]) -> dict[str, float]:
-        """The weight of each column in ``total``. Raises ConfigError for a weight of none of ``names``."""
+    def column_weights(self, names: Sequence[str], task_columns: Sequence[str] = TASK_COLUMNS) -> dict[str, float]:
+        """The weight of each column in ``total``. Raises ConfigError for a weight of none of ``names``.
+
+        ``task_columns`` are those of ``names`` that a task fills: they take the weight of a format that is none.
+        """
         unknown = [name for name in self.weights if name not in names]
         if unknown:
-            raise ConfigError(f"weights must name columns of {names}, got {unknown[0]!r}")
+            raise ConfigError(f"weights must name columns of {tuple(names)}, got {unknown[0]!r}")
         weights = {name: self.weights.get(name, self.task_weight) for name in names}
         weights["format"] = self.weights.get("format", self.format_weight)
         if self.format == "none":
-            for name in TASK_COLUMNS:
+            for name in task_columns:
                 weights[name] += weights["format"]
             weights["format"] = 0.0
         return weights
 
 
-assert set(COLUMN_OF) == set(TASKS) and set(COLUMN_OF.values()) == set(TASK_COLUMNS)
+def column_names(tasks: Sequence[Task], functions: Sequence[str] = ()) -> tuple[str, ...]:
+    """The columns of the built-in tasks, of ``tasks``, of ``functions``, and ``format``.
+
+    Raises:
+        ConfigError: a function with the name of another column.
+    """
+    of_tasks = tuple(dict.fromkeys(task.column for task in (*BUILT_IN, *tasks)))
+    for name in functions:
+        if name in of_tasks or name == "format":
+            raise ConfigError(f"functions must have names of their own, got {name!r}")
+    return (*of_tasks, *functions, "format")

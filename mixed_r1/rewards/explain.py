@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from mixed_r1.rewards.config import TASK_COLUMNS
 from mixed_r1.rewards.grounding import VLM_R1, first_iou, match
 from mixed_r1.rewards.open_ended import OpenEndedScorer
 from mixed_r1.rewards.reward import MixedReward
 from mixed_r1.rewards.rows import GoldBoxes
 from mixed_r1.rewards.rules import rule_of
-from mixed_r1.schema import TASKS, Box, Sample
+from mixed_r1.schema import Box, Sample
+from mixed_r1.tasks import TASK_COLUMNS
 from mixed_r1_kernels import Reason, similarity_matrix
 from mixed_r1_kernels.verify import VerifyResult, verify
 
@@ -82,23 +82,23 @@ def _explain(reward: MixedReward, completion: str, sample: Sample | Mapping[str,
     batch = reward([completion], [sample])
     slots = reward.rows.slots([sample])
     row, column = reward.rows.prepared[slots[0]], batch.names[reward.rows.column[slots[0]]]
-    task = TASKS[reward.rows.task[slots[0]]]
+    task = row.task
     cells = {}
     for k, name in enumerate(batch.names):
         value = float(batch.values[0, k])
         reason = Reason(int(batch.reasons[0, k]))
-        own = name in batch.names[: len(TASK_COLUMNS)] or name == "format"
+        own = name in TASK_COLUMNS or name == "format"
         rule = rule_of(name, task, reason) if own else ""
         cells[name] = Cell(None if np.isnan(value) else value, float(batch.weights[0, k]), reason, rule)
     total = float(batch.total[0]) if batch.mask[0] else None
-    spec = row.gold.spec
-    found = Explanation(task, batch.answers[0], spec.answer, total, cells, row.error)
+    found = Explanation(task, batch.answers[0], row.gold.spec.answer, total, cells, row.error)
+    scorer = reward.tasks[task].scorer
     if row.error is not None or cells[column].reason not in (Reason.OK, Reason.DEGENERATE):
         return found
-    if task == "grounding":
+    if scorer == "boxes":
         result = verify([completion], [row.gold], impl=reward.impl)
         return replace(found, boxes=_box_matches(result, reward.rows.gold_boxes(slots)))
-    if task == "open_ended" and reward.open_ended is not None:
+    if scorer == "embedding" and reward.open_ended is not None:
         return _with_tokens(found, reward.open_ended)
     return found
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
-from itertools import pairwise
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from mixed_r1.rewards.config import COLUMN_OF, BoxScore, RewardConfig
-from mixed_r1.rewards.frames import in_one_frame
-from mixed_r1.schema import TASKS, Sample
+from mixed_r1.frames import factors
+from mixed_r1.rewards.config import BoxScore, RewardConfig
+from mixed_r1.schema import Sample
+from mixed_r1.tasks import Task
 from mixed_r1_kernels.verify import CompiledGold, compile_gold
 
-__all__ = ["BOX_SCORES", "GoldBoxes", "PreparedRow", "Rows", "asks_for_quantity"]
+__all__ = ["BOX_SCORES", "GoldBoxes", "PreparedRow", "Rows"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,6 +31,7 @@ MAX_ROWS = 1 << 16
 class PreparedRow(NamedTuple):
     """What is kept of a row beside its columns. ``error``: why it cannot be scored; it is masked then."""
 
+    task: str
     config: RewardConfig
     gold: CompiledGold
     error: str | None
@@ -58,9 +57,13 @@ class Rows:
     A Sample met before is recognised by identity, any row by content. The store starts anew at 65,536 rows.
     """
 
-    def __init__(self, config: RewardConfig, names: tuple[str, ...]) -> None:
-        self.config, self.names = config, names
-        self._weights = _as_array(config, names)
+    def __init__(
+        self, config: RewardConfig, names: tuple[str, ...], tasks: Mapping[str, Task], scorers: Sequence[str]
+    ) -> None:
+        """``names`` are the columns, ``tasks`` the tasks by name, ``scorers`` the names that rows choose from."""
+        self.config, self.names, self.tasks, self.scorers = config, names, tasks, list(scorers)
+        self._task_columns = tuple(dict.fromkeys(task.column for task in tasks.values()))
+        self._weights = self._as_array(config)
         self.warns = True  # of rows that cannot be used
         self._clear()
 
@@ -82,7 +85,7 @@ class Rows:
                 new[: len(self.prepared)] = getattr(self, name)
             return new
 
-        self.task: Ints = column("task", (size,), np.int64)
+        self.scorer: Ints = column("scorer", (size,), np.int64)
         self.column: Ints = column("column", (size,), np.int64)
         self.unusable: NDArray[np.bool_] = column("unusable", (size,), bool)
         self.weights: Floats = column("weights", (size, len(self.names)), np.float64)
@@ -128,57 +131,63 @@ class Rows:
         except RecursionError:
             problem = "row must not be nested so deep"
         task = row.get("task")
-        task = task if isinstance(task, str) and task in TASKS else "open_ended"
+        return self._unusable(task if isinstance(task, str) else "", problem, str(row.get("id")))
+
+    def _unusable(self, task: str, problem: str, sample_id: str) -> int:
+        """A row that cannot be scored; one of no known task stands in the column of open_ended."""
         gold = compile_gold("open_ended", None, settings=self.config.verify_settings())
-        return self._add(PreparedRow(self.config, gold, problem), self._weights, task, str(row.get("id")))
+        row = PreparedRow(task if task in self.tasks else "open_ended", self.config, gold, problem)
+        return self._add(row, self._weights, sample_id)
 
     def _slot_of_sample(self, sample: Sample) -> int:
+        if sample.task not in self.tasks:
+            problem = f"task must be one of {', '.join(self.tasks)} (or given to MixedReward), got {sample.task!r}"
+            return self._unusable(sample.task, problem, sample.id)
         overrides = repr(sorted(sample.reward.items())) if sample.reward else None
         sizes = (sample.frame, sample.image_size, sample.resized_size)
-        asks = sample.task == "chart" and asks_for_quantity(sample.question)
-        content = (sample.task, sample.answer, sample.alternatives, sample.options, sizes, overrides, asks)
+        task = self.tasks[sample.task]
+        # The answer of a task of the user's own may be anything that JSON holds, lists too.
+        answer = (sample.answer, sample.alternatives)
+        known = repr(answer) if task.scorer == "task" else answer
+        hint = task.hint(sample.question)
+        content = (sample.task, known, sample.options, sizes, overrides, hint)
         slot = self._by_content.get(content)
         if slot is None:
             slot = self._by_content[content] = self._compile(sample)
         return slot
 
     def _compile(self, sample: Sample) -> int:
-        config, weights, error = self.config, self._weights, None
+        task, config, weights, error = self.tasks[sample.task], self.config, self._weights, None
         try:
             config = self.config.for_task(sample.task, sample.reward)
             if config is not self.config:
-                weights = _as_array(config, self.names)
+                weights = self._as_array(config)
         except ValueError as problem:
             error = f"reward must hold settings that fit: {problem}"
-        if config.math == "math_verify" and sample.task == "math" and find_spec("math_verify") is None:
-            error = "math_verify must be installed for math='math_verify': pip install 'mixed-r1[math]'"
-        settings = config.verify_settings()
-        if config.chart_years == "auto" and asks_for_quantity(sample.question):
-            settings = replace(settings, chart_years="tolerant")
+        settings = task.settings(config, task.hint(sample.question))
         gold = compile_gold(
-            sample.task,
+            task.reader,
             sample.answer,
             options=sample.options or (),
             alternatives=sample.alternatives,
             settings=settings,
         )
-        row = PreparedRow(config, gold, error or gold.error)
-        if (
-            sample.task == "math"
-            and gold.error is not None
-            and error is None
-            and config.math == "math_verify"
-        ):
-            # The scan only finds the answer; math-verify judges it.
-            found = compile_gold("open_ended", sample.answer, settings=settings)
-            row = PreparedRow(config, found, found.error)
-        if sample.task != "grounding" or row.error is not None:
-            return self._add(row, weights, sample.task, sample.id)
+        scorer: str = f"task {task.name}" if task.scorer == "task" else task.scorer
+        if task.reader == "math" and config.math == "math_verify":
+            scorer = "math_verify"
+            if find_spec("math_verify") is None:
+                error = "math_verify must be installed for math='math_verify': pip install 'mixed-r1[math]'"
+            elif gold.error is not None and error is None:
+                # The scan only finds the answer; math-verify judges it.
+                gold = compile_gold("open_ended", sample.answer, settings=settings)
+        row = PreparedRow(sample.task, config, gold, error or gold.error)
+        if task.scorer != "boxes" or row.error is not None:
+            return self._add(row, weights, sample.id, scorer)
         try:
-            boxes, scale = in_one_frame(sample, config.box_frame)
+            boxes, scale = _in_one_frame(sample, config.frame)
         except ValueError as problem:
-            return self._add(row._replace(error=str(problem)), weights, sample.task, sample.id)
-        slot = self._add(row, weights, sample.task, sample.id)
+            return self._add(row._replace(error=str(problem)), weights, sample.id, scorer)
+        slot = self._add(row, weights, sample.id, scorer)
         self._scale[slot] = scale
         self._first_box[slot], self._box_count[slot] = self._num_boxes, len(boxes)
         self._mode[slot] = BOX_SCORES.index(config.box_score)
@@ -187,13 +196,13 @@ class Rows:
         self._num_boxes += len(boxes)
         return slot
 
-    def _add(self, row: PreparedRow, weights: Floats, task: str, sample_id: str) -> int:
+    def _add(self, row: PreparedRow, weights: Floats, sample_id: str, scorer: str = "text") -> int:
         slot = len(self.prepared)
-        if slot == len(self.task):
+        if slot == len(self.scorer):
             self._grow(2 * slot)
         self.prepared.append(row)
-        self.task[slot] = list[str](TASKS).index(task)
-        self.column[slot] = self.names.index(COLUMN_OF[task])
+        self.scorer[slot] = self.scorers.index(scorer)
+        self.column[slot] = self.names.index(self.tasks[row.task].column)
         self.unusable[slot] = row.error is not None
         self.weights[slot] = weights
         if row.error is not None and self.warns:
@@ -207,6 +216,10 @@ class Rows:
         distinct = np.flatnonzero(seen)
         return [self.prepared[slot].gold for slot in distinct.tolist()], (np.cumsum(seen) - 1)[slots]
 
+    def _as_array(self, config: RewardConfig) -> Floats:
+        weights = config.column_weights(self.names, self._task_columns)
+        return np.array([weights[name] for name in self.names])
+
     def gold_boxes(self, slots: Ints) -> GoldBoxes:
         counts = self._box_count[slots]
         if len(self._boxes) > 1:
@@ -217,16 +230,6 @@ class Rows:
         )
         boxes = self._boxes[0][index] if self._boxes else np.zeros((0, 4))
         return GoldBoxes(boxes, counts, self._scale[slots], self._mode[slots], self._threshold[slots])
-
-
-def asks_for_quantity(question: str) -> bool:
-    """Whether ``question`` asks how many or how much, and names no year or date."""
-    words = re.findall("[a-z]+", question.lower())
-    pairs = set(pairwise(words))
-    quantity = (
-        ("how", "many") in pairs or ("how", "much") in pairs or {"total", "sum", "average"} & set(words)
-    )
-    return bool(quantity) and not {"year", "years", "when", "date"} & set(words)
 
 
 def _forget(by_id: dict[int, int], references: dict[int, Any], key: int, _: Any) -> None:
@@ -240,6 +243,14 @@ def _rule(item: Any) -> str:
     return f"{field}: {message}" if field else message
 
 
-def _as_array(config: RewardConfig, names: tuple[str, ...]) -> Floats:
-    weights = config.column_weights(names)
-    return np.array([weights[name] for name in names])
+def _in_one_frame(sample: Sample, predicted: str) -> tuple[Floats, Floats]:
+    """Gold boxes [G, 4] and the factors (4,) of predicted ones, both to pixels of the original image.
+
+    Where the image size is unknown but both are in the same frame they stay there: IoU is the same in both.
+    """
+    gold = np.array(sample.answer, np.float64).reshape(-1, 4)
+    if sample.image_size is None and sample.frame == predicted:
+        return gold, np.ones(4)
+    sizes = (sample.image_size, sample.resized_size)
+    to_pixels = [np.array(factors(frame, "pixels", *sizes) * 2) for frame in (sample.frame, predicted)]
+    return gold * to_pixels[0], to_pixels[1]
