@@ -37,8 +37,8 @@ import psutil
 from benchmarks.harness import _commit, hardware, versions
 from benchmarks.rewards import mixed_batch
 from mixed_r1.integrations import decode, encode
-from mixed_r1.integrations.default_reward import load_reward
 from mixed_r1.rewards import MixedReward, RewardConfig
+from mixed_r1.rewards.load import load_reward
 from mixed_r1.schema import Sample
 
 FOLDER = Path(__file__).parent

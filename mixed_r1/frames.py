@@ -1,7 +1,7 @@
 """Boxes between frames: the one place that knows what a frame's coordinates count.
 
-A box is (x1, y1, x2, y2), its corners. A frame says how the image is measured, by its extent, the width and height of
-the whole image in the frame's coordinates:
+A box is (x1, y1, x2, y2), its corners. A frame says how the image is measured, by its extent, the width and
+height of the whole image in the frame's coordinates:
 
 ==========  =======================================  ======================================
 frame       extent                                   who speaks it
@@ -20,7 +20,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, get_args
 
-__all__ = ["FRAMES", "PREDICTED_FRAMES", "Box", "Frame", "PredictedFrame", "Size", "convert", "extent", "factors"]
+__all__ = [
+    "FRAMES",
+    "PREDICTED_FRAMES",
+    "Box",
+    "Frame",
+    "PredictedFrame",
+    "Size",
+    "convert",
+    "extent",
+    "factors",
+]
 
 Box: TypeAlias = tuple[float, float, float, float]
 Size: TypeAlias = tuple[int, int]  # (width, height) in pixels
@@ -30,7 +40,9 @@ FRAMES: tuple[Frame, ...] = get_args(Frame)
 PREDICTED_FRAMES: tuple[PredictedFrame, ...] = get_args(PredictedFrame)
 
 
-def extent(frame: str, image_size: Size | None = None, resized_size: Size | None = None) -> tuple[float, float]:
+def extent(
+    frame: str, image_size: Size | None = None, resized_size: Size | None = None
+) -> tuple[float, float]:
     """(width, height) of the image in coordinates of ``frame``.
 
     Raises:
@@ -68,6 +80,8 @@ def convert(
     image_size: Size | None = None,
     resized_size: Size | None = None,
 ) -> Box:
-    """``box`` of frame ``source`` in coordinates of ``target``, unrounded. Raises ValueError as ``extent`` does."""
+    """``box`` of frame ``source`` in coordinates of ``target``, unrounded. Raises ValueError as ``extent``
+    does.
+    """
     x, y = factors(source, target, image_size, resized_size)
     return (box[0] * x, box[1] * y, box[2] * x, box[3] * y)

@@ -1,4 +1,6 @@
-"""Objects of the user's own by name: ``package.module:object``, as settings name sources, filters, rewards, tasks."""
+"""Objects of the user's own by name: ``package.module:object``, as settings name sources, filters, rewards,
+tasks.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,9 @@ __all__ = ["load_object"]
 def load_object(name: str, *, what: str, among: object = ()) -> Any:
     """The object that ``name`` says, ``package.module:object``. Importing its module runs that module's code.
 
-    The module is looked up as Python does, and last in the working directory, so that a file beside the settings
-    is found by commands too. ``what`` names the setting in errors; ``among`` lists the short names it knows, for
-    the message alone.
+    The module is looked up as Python does, and last in the working directory, so that a file beside the
+    settings is found by commands too. ``what`` names the setting in errors; ``among`` lists the short names
+    it knows, for the message alone.
 
     Raises:
         ConfigError: ``name`` has no colon, its module cannot be imported, or holds no such object.
@@ -35,5 +37,7 @@ def load_object(name: str, *, what: str, among: object = ()) -> Any:
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{what} must name something that can be imported, got {name!r} ({error})") from None
+        raise ConfigError(
+            f"{what} must name something that can be imported, got {name!r} ({error})"
+        ) from None
     return found

@@ -30,10 +30,11 @@ from mixed_r1.config import ConfigError
 from mixed_r1.data import load_samples
 from mixed_r1.data.stats import commonest_golds
 from mixed_r1.images import ImageError
-from mixed_r1.models import Prompt, check_model, load_adapter
+from mixed_r1.models import Prompt, load_adapter
 from mixed_r1.models.load import FAMILIES
 from mixed_r1.models.packing import PackItem, partition
 from mixed_r1.train.collect import open_mixture
+from mixed_r1.train.scoring import effective_config
 from mixed_r1.train_config import TrainConfig
 
 __all__ = ["FirstStep", "Plan", "first_step", "plan"]
@@ -91,7 +92,7 @@ def plan(config: TrainConfig, *, ranks: int = 1, model_config: Any = None) -> Pl
     if not 1 <= ranks <= config.prompts_per_step:
         raise ConfigError(f"ranks must be in [1, prompts_per_step = {config.prompts_per_step}], got {ranks}")
     if model_config is None:
-        check_model(config.model)
+        config = effective_config(config)
     settings = model_config or AutoConfig.from_pretrained(str(config.model), trust_remote_code=False)
     if settings.model_type not in FAMILIES:
         raise ConfigError(f"model must be one of {sorted(FAMILIES)}, got {settings.model_type!r}")

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from mixed_r1.config import Config
 from mixed_r1.rewards import RewardConfig
-from mixed_r1.rewards.config import TASK_COLUMNS
 from mixed_r1.schema import TASKS
 
 __all__ = ["LossName", "TrainConfig"]
@@ -128,8 +127,8 @@ class TrainConfig(Config):
         if self.overlong == "penalty" and self.advantage == "maxrl":
             # MaxRL divides by the mean reward, which the penalty can bring to 0.
             raise ValueError("overlong must be 'score' or 'mask' where advantage is 'maxrl', got 'penalty'")
-        columns = (*TASK_COLUMNS, "format")
-        for task in TASKS:
+        columns = self.reward.columns()
+        for task in (*TASKS, *self.reward.tasks):
             self.reward.for_task(task).column_weights(columns)
         if unknown := set(self.reward_weights or ()) - set(columns):
             raise ValueError(f"reward_weights must name columns of {columns}, got {sorted(unknown)[0]!r}")

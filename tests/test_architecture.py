@@ -14,9 +14,12 @@ MODULES = sorted(path for package in PACKAGES.values() for path in package.rglob
 
 # What a part of mixed_r1 may import, beside itself. mixed_r1_kernels imports none of them.
 LAYERS = [
-    {"schema", "golds", "images", "http_client", "ranks"},
-    {"config", "diagnosis"},
-    {"data", "models", "rewards"},
+    {"config", "images", "frames", "golds", "options", "http_client", "ranks"},
+    {"loading", "diagnosis"},
+    {"tasks"},
+    {"schema"},
+    {"data", "models"},
+    {"rewards"},
     {"integrations", "serve", "train_config"},
     {"rollout", "engines"},
     {"train"},
@@ -26,9 +29,8 @@ LAYERS = [
     {"__main__"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-# In one layer: rewards score what data holds; data and models know neither rewards nor each other. The server
-# speaks the shapes of the integrations.
-SAME_LAYER = {("schema", "golds"), ("schema", "images"), ("images", "schema"), ("serve", "integrations")}
+# In one layer nothing knows its neighbours, but for the server, which speaks the shapes of the integrations.
+SAME_LAYER = {("serve", "integrations")}
 
 HEAVY = {"torch", "triton", "transformers"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve"}
@@ -106,6 +108,32 @@ def test_files_hold_one_idea():
         str(path.relative_to(ROOT)): n for path in sources if (n := len(path.read_text().splitlines())) > 400
     }
     assert too_long == {}
+
+
+def test_functions_fit_on_a_page():
+    """At most 60 lines a function, its docstring and the functions inside it left out."""
+    too_long = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, FUNCTIONS) and (lines := function_lines(node)) > 60:
+                too_long[f"{path.relative_to(ROOT)}:{node.name}"] = lines
+    assert too_long == {}
+
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def function_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    if not body:
+        return 0
+    inside = [child for child in ast.walk(node) if child is not node and isinstance(child, FUNCTIONS)]
+    return body[-1].end_lineno - body[0].lineno + 1 - sum(function_lines(child) for child in inside)
+
+
+def test_lines_of_functions_are_counted():
+    text = ["def f():", '    """Two', '    lines."""', "    def g():", "        return 1", "    return g"]
+    assert function_lines(ast.parse("\n".join(text)).body[0]) == 2
 
 
 def part_of(path: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mixed_r1.cli.data import Overrides, add_data_commands
+from mixed_r1.cli.data import Overrides, OwnTasks, add_data_commands
 from mixed_r1.cli.serve import add_serve_command
 
 __all__ = ["app"]
@@ -298,13 +298,16 @@ def mini(
 def check(
     path: Annotated[Path, typer.Argument(help="Rows: .jsonl, .parquet, or the stem of one.")],
     limit: Annotated[int, typer.Option(min=1, help="Problems to print.")] = 50,
+    task: OwnTasks = None,
 ) -> None:
     """Check every row and image, and list each problem as file, line, field and rule.
 
     Exits with 1 where there is one.
     """
     from mixed_r1.data import check_samples
+    from mixed_r1.tasks import load_tasks
 
+    load_tasks(task or ())
     problems = check_samples(path)
     for problem in problems[:limit]:
         typer.echo(str(problem))

@@ -10,11 +10,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-__all__ = ["Overrides", "add_data_commands"]
+__all__ = ["Overrides", "OwnTasks", "add_data_commands"]
 
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Settings, values read as YAML.", show_default=False),
+]
+OwnTasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE:CLASS", help="A task of your own that rows have; may be repeated.", show_default=False
+    ),
 ]
 Splits = Annotated[
     list[str],
@@ -160,21 +166,26 @@ def card(
     paths: Splits,
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("card.html"),
     title: Annotated[str, typer.Option(help="Title of the page.")] = "data set",
+    task: OwnTasks = None,
 ) -> None:
     """Write a page about a set: rows by task and source, distributions, sample rows with their boxes.
 
     ``data build`` writes one by itself, with the dropped rows by reason.
     """
     from mixed_r1.data.card import card_of_files
+    from mixed_r1.tasks import load_tasks
 
+    load_tasks(task or ())
     card_of_files(_named(paths), out, title=title)
     typer.echo(str(out))
 
 
-def stats(paths: Splits) -> None:
+def stats(paths: Splits, task: OwnTasks = None) -> None:
     """Print a set's figures as JSON: rows by split, task and source, and histograms."""
     from mixed_r1.data.stats import set_statistics
+    from mixed_r1.tasks import load_tasks
 
+    load_tasks(task or ())
     typer.echo(json.dumps(set_statistics(dict(_named(paths))), indent=1))
 
 

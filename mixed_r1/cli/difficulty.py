@@ -13,6 +13,7 @@ from mixed_r1.data.servers import ServerSampler
 from mixed_r1.images import ImageError
 from mixed_r1.rewards import MixedReward, RewardConfig
 from mixed_r1.schema import Sample
+from mixed_r1.tasks import task_of
 
 __all__ = ["open_difficulty"]
 
@@ -42,7 +43,7 @@ def open_difficulty(recipe: Recipe, embeddings: Path | None = None) -> tuple[Sam
         raise BuildError(
             "difficulty must name servers or a model to build from the command line, got neither"
         )
-    if embeddings is None and "open_ended" in spec.windows:
+    if embeddings is None and any(task_of(task).scorer == "embedding" for task in spec.windows):
         raise BuildError("embeddings must be given to score open_ended rows, got none")
     settings = RewardConfig.from_mapping({**_TASK_ALONE, **spec.reward})
     resize = spec.servers.smart_resize
@@ -73,9 +74,8 @@ class _LocalModel:
             device=auto if model.device == "auto" else model.device,
             system_prompt=model.system_prompt,
         )
-        frame = {"box_frame": self._adapter.box_frame}
-        settings = RewardConfig.from_mapping({**_TASK_ALONE, **spec.reward, **frame})
-        self._reward = _reward(settings, path)
+        settings = RewardConfig.from_mapping({**_TASK_ALONE, **spec.reward})
+        self._reward = _reward(settings.with_frame(self._adapter.box_frame), path)
         self._params = SamplingParams(model.max_tokens, temperature=model.temperature, top_p=model.top_p)
         self._seed, self._max_rows = spec.seed, model.max_rows
         self._encoded: dict[str, Sample] = {}
@@ -135,7 +135,7 @@ def _scores(reward: MixedReward, completions: list[str], samples: list[Sample]) 
 
 def _seen_at(sample: Sample, resize: tuple[int, int, int] | None) -> Sample:
     """The row with the size at which the model saw its image, for boxes in that frame."""
-    if resize is None or sample.task != "grounding" or sample.image_size is None:
+    if resize is None or not sample.boxes or sample.image_size is None:
         return sample
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 

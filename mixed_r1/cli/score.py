@@ -15,9 +15,10 @@ from mixed_r1.cli.console import plain_table
 from mixed_r1.cli.explanation import show_explanation
 from mixed_r1.config import ConfigError
 from mixed_r1.data import DataError, load_samples
-from mixed_r1.integrations.default_reward import load_reward
 from mixed_r1.rewards import MixedReward, RewardBatch, RewardConfig, explain
-from mixed_r1.schema import TASKS, Reason, Sample, task_order
+from mixed_r1.rewards.load import load_reward
+from mixed_r1.schema import Reason, Sample, task_order
+from mixed_r1.tasks import known_tasks, task_of
 
 __all__ = ["run_score"]
 
@@ -55,7 +56,7 @@ def run_score(
         raise ConfigError(f"--out must be in a directory, got {out}")
     settings, bounds = RewardConfig.load(config, overrides), dict(map(_bound, min_mean))
     texts, rows = _pairs(completions, samples)
-    if embeddings is None and any(row.task == "open_ended" for row in rows):
+    if embeddings is None and any(task_of(row.task).scorer == "embedding" for row in rows):
         raise ConfigError(
             "--embeddings must name a model directory where open_ended rows are scored, got none"
         )
@@ -103,7 +104,7 @@ def _bound(text: str) -> tuple[str, float]:
         bound = float(value)
     except ValueError:
         bound = float("nan")
-    if not np.isfinite(bound) or task not in ("", "all", *TASKS):
+    if not np.isfinite(bound) or task not in ("", "all", *known_tasks()):
         raise ConfigError(f"--min-mean must be a number, or TASK=NUMBER, got {text!r}")
     return task or "all", bound
 

@@ -16,8 +16,11 @@ from PIL import Image
 from mixed_r1.data.loaders import iter_samples
 from mixed_r1.data.stats import set_statistics
 from mixed_r1.data.storage import atomic_path, hash64
+from mixed_r1.frames import convert
 from mixed_r1.images import open_image
-from mixed_r1.schema import LETTERS, TASKS, Sample
+from mixed_r1.options import option_lines
+from mixed_r1.schema import Sample
+from mixed_r1.tasks import task_order
 
 __all__ = ["CardSample", "card_of_files", "write_card"]
 
@@ -40,16 +43,18 @@ def card_of_files(
     Raises:
         DataError or ImageError: a row that cannot be used.
     """
-    chosen: dict[str, list[tuple[int, str, CardSample]]] = {task: [] for task in TASKS}
+    chosen: dict[str, list[tuple[int, str, CardSample]]] = {}
     for split, path in paths.items():
         for sample in iter_samples(path):
-            heap = chosen[sample.task]
+            heap = chosen.setdefault(sample.task, [])
             entry = (-hash64(sample.id.encode()), sample.id, CardSample(split, sample))
             if len(heap) < _SHOWN_PER_TASK:
                 heapq.heappush(heap, entry)
             elif entry[:2] > heap[0][:2]:
                 heapq.heapreplace(heap, entry)
-    shown = [entry[2] for heap in chosen.values() for entry in sorted(heap, reverse=True)]
+    shown = [
+        entry[2] for task in sorted(chosen, key=task_order) for entry in sorted(chosen[task], reverse=True)
+    ]
     figures = set_statistics(dict(paths))
     write_card(Path(target), title=title, description="", figures=figures, samples=shown)
 
@@ -135,31 +140,25 @@ def _dropped(dropped: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
 def _shown(item: CardSample) -> dict[str, Any]:
     sample = item.sample
     images = [open_image(source) for source in sample.images]
-    boxes = sample.answer if sample.task == "grounding" else ()
     return {
         "split": item.split,
         "id": sample.id,
         "task": sample.task,
         "source": sample.source,
         "question": sample.question or str((sample.messages or ({},))[-1].get("content", "")),
-        "options": [f"{LETTERS[i]}. {text}" for i, text in enumerate(sample.options or ())],
-        "answer": _answer(sample),
+        "options": option_lines(sample.options),
+        "answer": sample.gold_text,
         "difficulty": None if sample.difficulty is None else f"{sample.difficulty:.2f}",
         # Boxes refer to the row's only image; with several it is not known which.
-        "images": [_picture(image, boxes if len(images) == 1 else (), sample.frame) for image in images],
+        "images": [
+            _picture(image, sample.boxes if len(images) == 1 else (), sample.frame) for image in images
+        ],
     }
-
-
-def _answer(sample: Sample) -> str:
-    if sample.task == "grounding":
-        return "; ".join("[" + ", ".join(f"{v:g}" for v in box) + "]" for box in sample.answer)
-    return ", ".join(sample.answer) if isinstance(sample.answer, tuple) else str(sample.answer)
 
 
 def _picture(image: Image.Image, boxes: Sequence[Sequence[float]], frame: str) -> dict[str, Any]:
     """The image as a data URL at most 320 pixels long, and its boxes in pixels of the original."""
     width, height = image.size
-    unit = {"pixels": (1.0, 1.0), "norm1000": (width / 1000, height / 1000), "norm1": (width, height)}[frame]
     small = image.copy()
     small.thumbnail((_MAX_SIDE, _MAX_SIDE))
     stream = io.BytesIO()
@@ -172,12 +171,7 @@ def _picture(image: Image.Image, boxes: Sequence[Sequence[float]], frame: str) -
         "height": height,
         "exact": exact,
         "boxes": [
-            {
-                "x": x1 * unit[0],
-                "y": y1 * unit[1],
-                "width": (x2 - x1) * unit[0],
-                "height": (y2 - y1) * unit[1],
-            }
-            for x1, y1, x2, y2 in boxes
+            {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
+            for x1, y1, x2, y2 in (convert(box, frame, "pixels", image.size) for box in boxes)
         ],
     }

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from mixed_r1.frames import extent
 from mixed_r1.images import MAX_PIXELS, ImageError, open_image
 from mixed_r1.schema import Box, Sample
 
@@ -71,26 +72,19 @@ def box_problems(sample: Sample, sizes: Sequence[tuple[int, int]]) -> list[Probl
     problems = []
     if len(sizes) == 1 and sample.image_size is not None and tuple(sample.image_size) != sizes[0]:
         problems.append(Problem("image_size", f"must be the image's {sizes[0]}, got {sample.image_size}"))
-    elif sample.task == "grounding":
+    elif sample.boxes:
         size = sample.image_size or (sizes[0] if len(sizes) == 1 else None)
         problems.extend(_boxes_outside(sample, size))
     return problems
 
 
 def _boxes_outside(sample: Sample, size: tuple[int, int] | None) -> list[Problem]:
-    width: float
-    height: float
-    if sample.frame == "norm1000":
-        width = height = 1000.0
-    elif sample.frame == "norm1":
-        width = height = 1.0
-    elif size is None:
+    if sample.frame == "pixels" and size is None:
         return [Problem("image_size", f"must be given for boxes in pixels with {len(sample.images)} images")]
-    else:
-        width, height = size
+    width, height = extent(sample.frame, size)
     return [
         Problem("answer", f"must hold boxes inside {width:g} x {height:g} ({sample.frame}), got {list(box)}")
-        for box in sample.answer
+        for box in sample.boxes
         if not _inside(box, width, height)
     ]
 

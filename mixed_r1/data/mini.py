@@ -24,7 +24,9 @@ from mixed_r1.data.mini_kinds import KINDS, Fields
 from mixed_r1.data.mini_material import SPLITS, Material, load_material
 from mixed_r1.data.recipe import Output, Recipe, SourceSpec
 from mixed_r1.data.storage import image_payload
-from mixed_r1.schema import LETTERS, Sample
+from mixed_r1.options import LETTERS, option_lines
+from mixed_r1.schema import Sample
+from mixed_r1.tasks import task_of
 
 __all__ = ["MINI_RECIPE", "MiniRows", "build_mini", "corpus", "mini_plan", "mini_row", "sft_target"]
 
@@ -134,13 +136,7 @@ def sft_target(sample: Sample) -> str:
     Boxes are rendered in ``sample.frame`` as ``[x1, y1, x2, y2]``, several as ``[[...], [...]]``; whole
     numbers without a point.
     """
-    if sample.task == "grounding":
-        listed = ["[" + ", ".join(f"{v:g}" for v in box) + "]" for box in sample.answer]
-        answer = listed[0] if len(listed) == 1 else "[" + ", ".join(listed) + "]"
-    elif isinstance(sample.answer, tuple):
-        answer = "[" + ", ".join(sample.answer) + "]"
-    else:
-        answer = str(sample.answer)
+    answer = task_of(sample.task).written(sample.answer)
     return f"<think>{sample.metadata.get('think', '')}</think><answer>{answer}</answer>"
 
 
@@ -148,7 +144,7 @@ def corpus(samples: Iterable[Sample]) -> Iterator[str]:
     """Every text of ``samples``: what a tokenizer for them is trained on."""
     for sample in samples:
         yield sample.question
-        yield from (f"{LETTERS[i]}. {option}" for i, option in enumerate(sample.options or ()))
+        yield from option_lines(sample.options)
         yield sft_target(sample)
 
 

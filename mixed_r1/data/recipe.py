@@ -10,7 +10,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from mixed_r1.config import Config
 from mixed_r1.data.filters import Filter, open_filter
-from mixed_r1.schema import Task
+from mixed_r1.tasks import TaskName, load_tasks
 
 __all__ = [
     "Balance",
@@ -136,7 +136,7 @@ class Difficulty(Config):
 
     k: int = Field(default=8, ge=1)
     passing: float = 0.5
-    windows: dict[Task, Window]
+    windows: dict[TaskName, Window]
     servers: Servers | None = None
     model: LocalModel | None = None
     reward: dict[str, Any] = {}
@@ -220,6 +220,7 @@ class Recipe(Config):
     name: Name
     description: str = ""
     seed: int = Field(default=0, ge=0)
+    custom_tasks: tuple[str, ...] = ()  # of your own, package.module:ClassName; before what may name them
     sources: tuple[SourceSpec, ...] = Field(min_length=1)
     max_pixels: int = 64 * 1024 * 1024
     filters: tuple[SerializeAsAny[Filter], ...] = ()
@@ -231,6 +232,12 @@ class Recipe(Config):
     output: Output = Output()
     rows_per_partition: int = Field(default=1024, ge=1)
     base: Path = Path()  # relative paths start here: the recipe's folder
+
+    @field_validator("custom_tasks")
+    @classmethod
+    def _register(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        load_tasks(names)
+        return names
 
     @field_validator("filters", mode="before")
     @classmethod

@@ -62,7 +62,7 @@ class SetStatistics:
         self._count("images per row", len(sizes))
         for size in sizes:
             self._count("longer side of images, pixels", max(size))
-        if task == "grounding":
+        if num_boxes:
             self._count("boxes per row", num_boxes)
         else:
             self._count("answer characters", answer_chars)
@@ -139,7 +139,7 @@ def set_statistics(paths: dict[str, str | os.PathLike[str]]) -> dict[str, Any]:
                 question_chars=len(sample.question),
                 answer_chars=len(sample.answer) if isinstance(sample.answer, str) else 0,
                 sizes=[open_image(image).size for image in sample.images],
-                num_boxes=len(sample.answer) if sample.task == "grounding" else 0,
+                num_boxes=len(sample.boxes),
                 difficulty=sample.difficulty,
             )
     return statistics.summary()

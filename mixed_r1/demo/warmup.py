@@ -93,9 +93,9 @@ def _item(adapter: ModelAdapter, example: Example, index: int) -> PackItem:
 
 def in_model_frame(adapter: ModelAdapter, sample: Sample) -> Sample:
     """The row with its gold boxes, if any, in the coordinates the model is to write (whole numbers)."""
-    if sample.task != "grounding" or not sample.images:
+    if not sample.boxes or not sample.images:
         return sample
     prompt = adapter.encode(sample)
     size, seen = prompt.image_sizes[0], prompt.model_image_sizes[0]
-    boxes = tuple(tuple(float(round(v)) for v in adapter.to_model_box(b, size, seen)) for b in sample.answer)
+    boxes = tuple(tuple(float(round(v)) for v in adapter.to_model_box(b, size, seen)) for b in sample.boxes)
     return sample.model_copy(update={"answer": boxes})

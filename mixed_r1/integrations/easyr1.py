@@ -19,9 +19,10 @@ def compute_score(reward_inputs: Sequence[Mapping[str, Any]], **options: Any) ->
     """``reward_inputs``: ``response`` and ``ground_truth`` (the row, by ``mixed_r1.integrations.encode``)
     of each.
     """
+    reward = default_reward()  # before the rows are read: their tasks may be ones that the settings name
     texts = [item["response"] for item in reward_inputs]
     rows = [decode(item["ground_truth"]) for item in reward_inputs]
-    found = scores(default_reward()(texts, rows))
+    found = scores(reward(texts, rows))
     return [
         {"overall": s["score"], "accuracy": s["task"], "format": s["format"], "masked": s["masked"]}
         for s in found

@@ -19,7 +19,8 @@ def mixed_reward(ground_truth: Any, response: str) -> tuple[float, bool | None]:
     """The total, and whether the task is fully solved; None where that means nothing (open_ended, a masked
     row).
     """
-    batch = default_reward()([response], [decode(ground_truth)])
+    reward = default_reward()  # before the row is read: its task may be one that the settings name
+    batch = reward([response], [decode(ground_truth)])
     row = scores(batch)[0]
-    open_ended = not np.isnan(batch.column("open_ended")[0])
-    return row["score"], None if open_ended or row["masked"] else row["task"] == 1.0
+    graded = not np.isnan(batch.column("open_ended")[0])
+    return row["score"], None if graded or row["masked"] else row["task"] == 1.0

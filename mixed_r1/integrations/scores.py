@@ -7,7 +7,6 @@ from typing import TypeAlias
 import numpy as np
 
 from mixed_r1.rewards import RewardBatch
-from mixed_r1.rewards.config import TASK_COLUMNS
 
 __all__ = ["NAMES", "Scores", "scores"]
 
@@ -21,7 +20,7 @@ def scores(batch: RewardBatch) -> list[Scores]:
     These callers know no masked row and would spread a NaN over the batch: a row that cannot be scored (a
     bad gold) has score 0 for every completion of its group, hence advantage 0, and ``masked`` 1.
     """
-    task = [batch.names.index(name) for name in TASK_COLUMNS]
+    task = [batch.names.index(name) for name in batch.task_columns]
     columns = (
         batch.total,
         np.nan_to_num(batch.values[:, task]).sum(axis=1),

@@ -24,5 +24,6 @@ class MixedRewardORM:
         self.args = args
 
     def __call__(self, completions: Sequence[str], **columns: Any) -> list[float]:
+        reward = default_reward()  # before the rows are read: their tasks may be ones that the settings name
         rows = rows_from_columns(columns, len(completions))
-        return [row["score"] for row in scores(default_reward()(list(completions), rows))]
+        return [row["score"] for row in scores(reward(list(completions), rows))]

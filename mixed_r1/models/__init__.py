@@ -2,7 +2,7 @@
 
 from mixed_r1.models.adapter import VisionLanguageAdapter
 from mixed_r1.models.base import ModelAdapter, Prompt
-from mixed_r1.models.load import FAMILIES, RemoteCodeError, check_model, load_adapter
+from mixed_r1.models.load import FAMILIES, RemoteCodeError, box_frame_of, check_model, load_adapter
 from mixed_r1.models.tiny import tiny_adapter
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Prompt",
     "RemoteCodeError",
     "VisionLanguageAdapter",
+    "box_frame_of",
     "check_model",
     "load_adapter",
     "tiny_adapter",

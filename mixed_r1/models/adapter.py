@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mixed_r1.frames import Box, PredictedFrame, convert
 from mixed_r1.images import open_image
 from mixed_r1.models.attention import ATTENTION
 from mixed_r1.models.base import Prompt
 from mixed_r1.models.chat import chat_messages
-from mixed_r1.schema import Box, Sample
+from mixed_r1.schema import Sample
 
 __all__ = ["VisionLanguageAdapter"]
 
@@ -34,7 +35,6 @@ class VisionLanguageAdapter(ABC):
     """
 
     family: str
-    box_frame: str = "norm1000"  # 0..1000 of each side; "resized": pixels of the image as the model sees it
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class VisionLanguageAdapter(ABC):
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.family = family
+        self.box_frame = self.frame_of(family)
         self.system_prompt = system_prompt
         self.extra_files = dict(extra_files or {})  # JSON files of the checkpoint that only others read
         # Kept apart from self.model, which training may wrap (LoRA); wrapping replaces submodules in place.
@@ -58,6 +59,11 @@ class VisionLanguageAdapter(ABC):
         self.core.language_model.set_attn_implementation(ATTENTION)
         self.banned_tokens = tuple(sorted({token for token in self._vision_tokens() if token is not None}))
         self.stop_tokens = tuple(sorted(_stop_tokens(model, tokenizer)))
+
+    @classmethod
+    def frame_of(cls, family: str) -> PredictedFrame:
+        """The frame (see mixed_r1.frames) in which a model of ``family`` writes boxes."""
+        return "norm1000"
 
     @abstractmethod
     def _vision_tokens(self) -> Sequence[int | None]:
@@ -212,14 +218,11 @@ class VisionLanguageAdapter(ABC):
 
     def to_model_box(self, box: Box, image_size: tuple[int, int], model_image_size: tuple[int, int]) -> Box:
         """Original pixels -> the coordinates this family speaks (``box_frame``), unrounded."""
-        return _scaled(box, image_size, self._box_extent(model_image_size))
+        return convert(box, "pixels", self.box_frame, image_size, model_image_size)
 
     def from_model_box(self, box: Box, image_size: tuple[int, int], model_image_size: tuple[int, int]) -> Box:
         """The inverse of ``to_model_box``."""
-        return _scaled(box, self._box_extent(model_image_size), image_size)
-
-    def _box_extent(self, model_image_size: tuple[int, int]) -> tuple[int, int]:
-        return model_image_size if self.box_frame == "resized" else (1000, 1000)
+        return convert(box, self.box_frame, "pixels", image_size, model_image_size)
 
     def save(
         self,
@@ -237,11 +240,6 @@ class VisionLanguageAdapter(ABC):
         self.image_processor.save_pretrained(path)
         for name, content in self.extra_files.items():
             Path(path, name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _scaled(box: Box, source: tuple[int, int], target: tuple[int, int]) -> Box:
-    x, y = target[0] / source[0], target[1] / source[1]
-    return (box[0] * x, box[1] * y, box[2] * x, box[3] * y)
 
 
 def _check_count(is_image: Tensor, image_features: Tensor | None) -> None:

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mixed_r1.schema import Box, Sample
+from mixed_r1.frames import Box, PredictedFrame
+from mixed_r1.schema import Sample
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ModelAdapter(Protocol):
     """A vision-language model with its tokenizer and image processor."""
 
     family: str
-    box_frame: str  # the frame of boxes this family speaks, in RewardConfig's terms: "resized" or "norm1000"
+    box_frame: PredictedFrame  # the frame of boxes this family speaks
     model: Any  # transformers PreTrainedModel, ...ForConditionalGeneration
     tokenizer: Any
     image_processor: Any

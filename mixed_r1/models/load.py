@@ -17,11 +17,12 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.utils import cached_file
 
 from mixed_r1.config import ConfigError
+from mixed_r1.frames import PredictedFrame
 from mixed_r1.models.adapter import VisionLanguageAdapter
 from mixed_r1.models.internvl import InternVLAdapter
 from mixed_r1.models.qwen2_5_vl import QwenVLAdapter
 
-__all__ = ["FAMILIES", "RemoteCodeError", "check_model", "load_adapter"]
+__all__ = ["FAMILIES", "RemoteCodeError", "box_frame_of", "check_model", "load_adapter"]
 
 FAMILIES: dict[str, type[VisionLanguageAdapter]] = {
     "qwen2_5_vl": QwenVLAdapter,
@@ -98,6 +99,15 @@ def check_model(directory: Path) -> None:
     family = json.loads(file.read_text(encoding="utf-8")).get("model_type")
     if family not in FAMILIES:
         raise ConfigError(f"model must have a model_type of {sorted(FAMILIES)}, got {family!r} in {file}")
+
+
+def box_frame_of(directory: Path) -> PredictedFrame:
+    """The frame in which the model of ``directory`` writes boxes, without loading it. Raises as
+    ``check_model``.
+    """
+    check_model(directory)
+    family = json.loads((directory / "config.json").read_text(encoding="utf-8"))["model_type"]
+    return FAMILIES[family].frame_of(family)
 
 
 def _model(name: str, weights: bool, **options: Any) -> Any:

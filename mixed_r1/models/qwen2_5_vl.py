@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mixed_r1.frames import PredictedFrame
 from mixed_r1.models.adapter import ProcessedImages, VisionLanguageAdapter
 
 __all__ = ["QwenVLAdapter"]
@@ -33,10 +34,13 @@ class QwenVLAdapter(VisionLanguageAdapter):
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any, **options: Any) -> None:
         super().__init__(model, tokenizer, image_processor, **options)
-        self.box_frame = "resized" if self.family == "qwen2_5_vl" else "norm1000"
         projection = self.core.visual.patch_embed.proj
         if type(projection) is nn.Conv3d and projection.kernel_size == projection.stride:
             projection.__class__ = _PatchProjection
+
+    @classmethod
+    def frame_of(cls, family: str) -> PredictedFrame:
+        return "resized" if family == "qwen2_5_vl" else "norm1000"
 
     def _vision_tokens(self) -> Sequence[int | None]:
         config = self.model.config

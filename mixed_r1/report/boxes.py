@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from mixed_r1.config import ConfigError
+from mixed_r1.frames import Box, Size, convert
 from mixed_r1.report.run_files import ReportError, Run
 from mixed_r1.rewards.config import RewardConfig
-from mixed_r1.schema import Box, Sample
+from mixed_r1.schema import Sample
+from mixed_r1.tasks import known_tasks, task_of
 from mixed_r1_kernels.verify import compile_gold, verify
 
-__all__ = ["Answer", "box_frame", "gold_boxes", "read_answers", "reward_config", "to_pixels"]
-
-Size = tuple[int, int]
+__all__ = ["Answer", "box_frame", "read_answers", "reward_config", "to_pixels"]
 
 
 class Answer(NamedTuple):
@@ -25,11 +24,22 @@ class Answer(NamedTuple):
 
 
 def reward_config(run: Run) -> RewardConfig:
-    """The reward settings of a run; the defaults where it has none."""
+    """The reward settings of a run; the defaults where it has none.
+
+    Functions are left out: a page needs none of their code. So are tasks whose code is not here.
+    """
     settings = run.config.get("reward") or {}
     try:
-        return RewardConfig.from_mapping(settings)
-    except (TypeError, ConfigError) as error:
+        settings = {name: value for name, value in settings.items() if name != "functions"}
+        try:
+            return RewardConfig.from_mapping(settings)
+        except ConfigError:
+            if not settings.pop("custom_tasks", None):
+                raise
+            tasks = settings.get("tasks") or {}
+            settings["tasks"] = {name: value for name, value in tasks.items() if name in known_tasks()}
+            return RewardConfig.from_mapping(settings)
+    except (TypeError, AttributeError, ConfigError) as error:
         raise ReportError(
             f"{run.path / 'config.yaml'}: reward must be readable settings, got {error}"
         ) from None
@@ -38,7 +48,9 @@ def reward_config(run: Run) -> RewardConfig:
 def read_answers(completions: Sequence[str], sample: Sample, config: RewardConfig) -> list[Answer]:
     """The answers to ``sample`` in ``completions``, read by the verifiers themselves."""
     settings = _for_sample(config, sample).verify_settings()
-    gold = compile_gold(sample.task, sample.answer, options=sample.options or (), settings=settings)
+    gold = compile_gold(
+        task_of(sample.task).reader, sample.answer, options=sample.options or (), settings=settings
+    )
     result = verify(completions, [gold] * len(completions))
     answers, first = [], 0
     for completion, (start, end), count in zip(completions, result.spans, result.box_counts, strict=True):
@@ -55,41 +67,16 @@ def _for_sample(config: RewardConfig, sample: Sample) -> RewardConfig:
         return config
 
 
-def box_frame(run: Run, sample: Sample, config: RewardConfig) -> str:
-    """The frame of predicted boxes: the row's setting, else the model family's, else the run's.
-
-    The families' frames are those of mixed_r1.models, which takes seconds of torch to import.
-    """
-    if sample.reward and "box_frame" in sample.reward:
-        return _for_sample(config, sample).box_frame
-    for directory in (run.model_dir, run.start_dir):
-        try:
-            family = json.loads((directory / "config.json").read_text())["model_type"] if directory else None
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if family is not None:
-            return "resized" if family == "qwen2_5_vl" else "norm1000"
-    return config.box_frame
+def box_frame(sample: Sample, config: RewardConfig) -> str:
+    """The frame of the boxes that were predicted for ``sample``: the run recorded it."""
+    return _for_sample(config, sample).frame
 
 
-def gold_boxes(sample: Sample, image_size: Size) -> list[Box]:
-    """The gold boxes of a grounding row in pixels; none for other tasks."""
-    if sample.task != "grounding":
+def to_pixels(
+    boxes: Sequence[Box], frame: str, image_size: Size, resized_size: Size | None = None
+) -> list[Box]:
+    """``boxes`` of ``frame`` in pixels of the original image; none where the frame's size is not known."""
+    try:
+        return [convert(box, frame, "pixels", image_size, resized_size) for box in boxes]
+    except ValueError:
         return []
-    return [box for gold in sample.answer if (box := to_pixels(gold, sample.frame, image_size)) is not None]
-
-
-def to_pixels(box: Box, frame: str, image_size: Size, resized_size: Size | None = None) -> Box | None:
-    """``box`` of ``frame`` in pixels of the original image; None where the frame's size is not known."""
-    if frame == "resized":
-        if resized_size is None:
-            return None
-        scale = (image_size[0] / resized_size[0], image_size[1] / resized_size[1])
-    elif frame == "norm1000":
-        scale = (image_size[0] / 1000, image_size[1] / 1000)
-    elif frame == "norm1":
-        scale = (float(image_size[0]), float(image_size[1]))
-    else:
-        scale = (1.0, 1.0)
-    x1, y1, x2, y2 = box
-    return x1 * scale[0], y1 * scale[1], x2 * scale[0], y2 * scale[1]

@@ -15,11 +15,12 @@ from PIL import Image
 from pydantic import ValidationError
 
 from mixed_r1.images import ImageError, open_image
-from mixed_r1.report.boxes import Answer, box_frame, gold_boxes, read_answers, reward_config, to_pixels
+from mixed_r1.report.boxes import Answer, box_frame, read_answers, reward_config, to_pixels
 from mixed_r1.report.heatmap import HeatMap, SimilarityReader
 from mixed_r1.report.run_files import Row, Run
 from mixed_r1.report.wording import REASON_TEXT
 from mixed_r1.schema import LETTERS, Box, Sample, task_order
+from mixed_r1.tasks import task_of
 
 __all__ = ["Card", "Picture", "Scored", "rollout_cards"]
 
@@ -114,26 +115,27 @@ def _spread(group: Sequence[Row]) -> float:
 
 
 def _card(run: Run, group: Sequence[Row], similarity: SimilarityReader, rank: int) -> Card:
+    config = reward_config(run)  # before the row is read: its task may be one that the settings name
     sample = _sample(group[0])
-    config = reward_config(run)
     merged = _merged(group)
     texts = [str(row["completion"]) for row, _ in merged]
     answers = read_answers(texts, sample, config) if sample else [Answer("", ())] * len(texts)
     pictures, note = _pictures(run, sample) if sample else ([], "")
     boxes: list[list[Box]] = [[] for _ in texts]
-    if sample and sample.task == "grounding" and pictures:
+    if sample and sample.boxes and pictures:
         target = pictures[_target(sample, pictures)]
-        frame = box_frame(run, sample, config)
+        frame = box_frame(sample, config)
         size = (target.width, target.height)
-        boxes = [_pixels(answer, frame, size, sample.resized_size) for answer in answers]
-        target.gold.extend(gold_boxes(sample, size))
-        target.predicted.extend((i, box) for i, found in enumerate(boxes) for box in found)
+        found = [answer.boxes[:MAX_BOXES] for answer in answers]
+        boxes = [to_pixels(some, frame, size, sample.resized_size) for some in found]
+        target.gold.extend(to_pixels(sample.boxes, sample.frame, size))
+        target.predicted.extend((i, box) for i, some in enumerate(boxes) for box in some)
     completions = [
         _scored(row, count, answer, found)
         for (row, count), answer, found in zip(merged, answers, boxes, strict=True)
     ]
     heat_map = None
-    if sample and sample.task == "open_ended":
+    if sample and task_of(sample.task).scorer == "embedding":
         texts = [answer.text for answer in answers if answer.text]
         telling = next((text for text in texts if text != sample.answer.strip()), texts[0] if texts else "")
         heat_map = similarity.heat_map(telling, sample.answer) if telling else None
@@ -145,7 +147,7 @@ def _card(run: Run, group: Sequence[Row], similarity: SimilarityReader, rank: in
         sample_id=str(group[0]["sample_id"]),
         question=_cut(_question(sample, group[0])),
         options=list(zip(LETTERS, sample.options or (), strict=False)) if sample else [],
-        gold=_cut(_gold(sample)) if sample else "",
+        gold=_cut(sample.gold_text) if sample else "",
         pictures=pictures,
         picture_note=note,
         completions=completions,
@@ -208,11 +210,6 @@ def _pieces(completion: str, answer: str) -> list[Piece]:
     return pieces
 
 
-def _pixels(answer: Answer, frame: str, size: tuple[int, int], resized: tuple[int, int] | None) -> list[Box]:
-    found = [to_pixels(box, frame, size, resized) for box in answer.boxes[:MAX_BOXES]]
-    return [box for box in found if box is not None]
-
-
 def _target(sample: Sample, pictures: Sequence[Picture]) -> int:
     """The image the boxes refer to: the one of ``image_size``, else the first."""
     sizes = [(picture.width, picture.height) for picture in pictures]
@@ -271,16 +268,6 @@ def _text_of(content: Any) -> str:
     if isinstance(content, list):
         return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict)).strip()
     return str(content)
-
-
-def _gold(sample: Sample) -> str:
-    if sample.task == "grounding":
-        return ", ".join("[" + ", ".join(f"{v:g}" for v in box) + "]" for box in sample.answer)
-    if sample.task == "multiple_choice" and sample.options:
-        return f"{sample.answer}. {sample.options[LETTERS.index(sample.answer)]}"
-    if isinstance(sample.answer, tuple):
-        return ", ".join(sample.answer)
-    return str(sample.answer)
 
 
 def _cut(text: str) -> str:

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from mixed_r1.schema import Reason
+from mixed_r1.tasks import BUILT_IN
+from mixed_r1.tasks.base import plain_words
 
 __all__ = ["REASON_TEXT", "title"]
 
-_TITLES = {
-    "all": "All tasks",
-    "yes_no": "Yes / no",
-    "multiple_choice": "Multiple choice",
-    "chart": "Chart",
-    "math": "Math",
-    "grounding": "Grounding",
-    "open_ended": "Open-ended",
-    "iou": "IoU",
-    "bmas": "BMAS",
-}
+_TITLES = {"all": "All tasks", "iou": "IoU", "bmas": "BMAS", **{task.name: task.title for task in BUILT_IN}}
 
 REASON_TEXT = {
     Reason.OK.name: "scored",
@@ -46,4 +38,4 @@ REASON_TEXT = {
 
 def title(name: str) -> str:
     """``multiple_choice`` -> ``Multiple choice``; names of the user's own read the same way."""
-    return _TITLES.get(name, name.replace("_", " ").replace("-", " ").strip().capitalize() or name)
+    return _TITLES.get(name) or plain_words(name)

@@ -3,6 +3,14 @@
 from mixed_r1.rewards.batch import RewardBatch
 from mixed_r1.rewards.config import OpenEndedConfig, RewardConfig
 from mixed_r1.rewards.explain import Explanation, explain
-from mixed_r1.rewards.reward import MixedReward
+from mixed_r1.rewards.reward import MixedReward, RewardFunction
 
-__all__ = ["Explanation", "MixedReward", "OpenEndedConfig", "RewardBatch", "RewardConfig", "explain"]
+__all__ = [
+    "Explanation",
+    "MixedReward",
+    "OpenEndedConfig",
+    "RewardBatch",
+    "RewardConfig",
+    "RewardFunction",
+    "explain",
+]

@@ -18,9 +18,9 @@ __all__ = ["RewardBatch"]
 class RewardBatch:
     """Rewards of N completions in K columns.
 
-    ``values[i, k]`` is in [0, 1] (of a task or function of the user: in [-1e12, 1e12]), or NaN where column k does
-    not score row i (``reasons`` says why, as Reason codes). ``mask[i]`` is False where row i could not be
-    scored (bad gold, internal error); ``total[i]`` is NaN there and else the finite sum over columns of
+    ``values[i, k]`` is in [0, 1] (of a task or function of the user: in [-1e12, 1e12]), or NaN where column k
+    does not score row i (``reasons`` says why, as Reason codes). ``mask[i]`` is False where row i could not
+    be scored (bad gold, internal error); ``total[i]`` is NaN there and else the finite sum over columns of
     ``weights[i, k] * values[i, k]``, NaN cells left out.
     """
 
@@ -45,8 +45,9 @@ class RewardBatch:
             for name in ("total", "values", "reasons", "mask", "weights", "spans")
         }
         completions = [text for batch in batches for text in batch.completions]
-        shared = {"names": batches[0].names, "task_columns": batches[0].task_columns}
-        return cls(completions=completions, **shared, **arrays)
+        return cls(
+            names=batches[0].names, completions=completions, task_columns=batches[0].task_columns, **arrays
+        )
 
     @property
     def answers(self) -> list[str]:

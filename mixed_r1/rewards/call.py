@@ -60,8 +60,9 @@ class Call:
         return [self.rows.prepared[slot] for slot in self.slots[chosen].tolist()]
 
     def table(self, num_columns: int) -> Verdicts:
-        """Values and reasons [N, K] before any scorer has spoken: BAD_GOLD in the task's column of a row that cannot
-        be used, NOT_APPLICABLE elsewhere."""
+        """Values and reasons [N, K] before any scorer has spoken: BAD_GOLD in the task's column of a row that
+        cannot be used, NOT_APPLICABLE elsewhere.
+        """
         values = np.full((len(self), num_columns), np.nan)
         reasons = np.full(values.shape, Reason.NOT_APPLICABLE, np.uint8)
         bad = np.flatnonzero(~self.usable)

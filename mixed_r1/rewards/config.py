@@ -80,10 +80,11 @@ class RewardConfig(Config):
 
     total = w_task * task + w_format * format; without a format (``format="none"``) its weight goes to the
     task. ``weights`` names columns (matching, chart, math, iou, open_ended, format, a task or a function of
-    yours) and overrides ``task_weight`` and ``format_weight`` there. ``custom_tasks`` names tasks of your own,
-    ``package.module:ClassName``, and ``functions`` rewards of your own by column,
-    ``{"brevity": "package.module:function"}``: both import that module. ``box_frame`` is the frame of *predicted*
-    boxes; None is ``pixels``, and in training the frame that the model speaks. ``box_score``, P predicted and G gold boxes, matched one to one for the largest sum of IoU:
+    yours) and overrides ``task_weight`` and ``format_weight`` there. ``custom_tasks`` names tasks of your
+    own, ``package.module:ClassName``, and ``functions`` rewards of your own by column, ``{"brevity":
+    "package.module:function"}``: both import that module. ``box_frame`` is the frame of *predicted* boxes;
+    None is ``pixels``, and in training the frame that the model speaks. ``box_score``, P predicted and G gold
+    boxes, matched one to one for the largest sum of IoU:
         continuous   sum of matched IoU / max(P, G)
         threshold    number of matched IoU >= box_threshold / max(P, G)
         giou         sum of max(0, GIoU) of the matched pairs / max(P, G)
@@ -167,8 +168,8 @@ class RewardConfig(Config):
         """These settings for a model that speaks ``frame``. Raises ConfigError where another one is set."""
         if self.box_frame not in (None, frame):
             raise ConfigError(
-                f"reward.box_frame must be {frame}, which the model speaks (or left out), got {self.box_frame}; "
-                "answers in another frame are asked for under reward.tasks.grounding"
+                f"reward.box_frame must be {frame}, which the model speaks, or left out, "
+                f"got {self.box_frame}; for answers in another frame set reward.tasks.grounding.box_frame"
             )
         return self.model_copy(update={"box_frame": frame})
 
@@ -216,10 +217,13 @@ class RewardConfig(Config):
             values["open_ended"] = {**known, **open_ended}
         return type(self).from_mapping(values)
 
-    def column_weights(self, names: Sequence[str], task_columns: Sequence[str] = TASK_COLUMNS) -> dict[str, float]:
+    def column_weights(
+        self, names: Sequence[str], task_columns: Sequence[str] = TASK_COLUMNS
+    ) -> dict[str, float]:
         """The weight of each column in ``total``. Raises ConfigError for a weight of none of ``names``.
 
-        ``task_columns`` are those of ``names`` that a task fills: they take the weight of a format that is none.
+        ``task_columns`` are those of ``names`` that a task fills: they take the weight of a format that is
+        none.
         """
         unknown = [name for name in self.weights if name not in names]
         if unknown:

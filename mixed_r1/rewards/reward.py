@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixed_r1.config import ConfigError
 from mixed_r1.frames import PredictedFrame
 from mixed_r1.loading import load_object
 from mixed_r1.rewards.batch import RewardBatch
@@ -131,6 +132,25 @@ class MixedReward:
             if self.config.box_frame != frame:
                 self._configure(self.config.with_frame(frame))
 
+    def settings(self) -> RewardConfig:
+        """The settings that make this reward again: tasks and functions that were given as objects are named
+        in them, where their name leads back to them.
+        """
+        own = [task for task in self.tasks.values() if task not in BUILT_IN]
+        tasks = [name for task in own if (name := _name_of(type(task))) is not None]
+        functions = {column: _name_of(function) for column, function in self.functions.items()}
+        known = {column: name for column, name in functions.items() if name is not None}
+        weights = {k: v for k, v in self.config.weights.items() if k not in functions or k in known}
+        changes = {"custom_tasks": tuple(tasks), "functions": known, "weights": weights}
+        return self.config.model_copy(update=changes)
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether ``calibrate`` must be called before texts are scored."""
+        texts = [task for task in self.tasks.values() if task.scorer == "embedding"]
+        wanted = any(self.config.for_task(task.name).open_ended.is_calibrated for task in texts)
+        return wanted and (self.open_ended is None or self.open_ended.calibration is None)
+
     def column_weights(self) -> NDArray[np.float64]:
         """The weights [K] of the columns, before overrides of tasks and rows."""
         weights = self.config.column_weights(self.names, self.task_columns)
@@ -235,6 +255,20 @@ class MixedReward:
         for name, function in self.functions.items():
             yield FunctionScorer(name, function), every, self.names.index(name)
         yield FormatScorer(), every, len(self.names) - 1
+
+
+def function_name(function: RewardFunction) -> str:
+    """The column of a function that was given without one."""
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _name_of(found: Any) -> str | None:
+    """``module:name`` of a class or function, where that leads back to it."""
+    name = f"{getattr(found, '__module__', '')}:{getattr(found, '__qualname__', '')}"
+    try:
+        return name if load_object(name, what="object") is found else None
+    except ConfigError:
+        return None
 
 
 def _before_fork() -> None:

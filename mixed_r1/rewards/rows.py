@@ -60,7 +60,9 @@ class Rows:
     def __init__(
         self, config: RewardConfig, names: tuple[str, ...], tasks: Mapping[str, Task], scorers: Sequence[str]
     ) -> None:
-        """``names`` are the columns, ``tasks`` the tasks by name, ``scorers`` the names that rows choose from."""
+        """``names`` are the columns, ``tasks`` the tasks by name, ``scorers`` the names that rows choose
+        from.
+        """
         self.config, self.names, self.tasks, self.scorers = config, names, tasks, list(scorers)
         self._task_columns = tuple(dict.fromkeys(task.column for task in tasks.values()))
         self._weights = self._as_array(config)
@@ -141,7 +143,9 @@ class Rows:
 
     def _slot_of_sample(self, sample: Sample) -> int:
         if sample.task not in self.tasks:
-            problem = f"task must be one of {', '.join(self.tasks)} (or given to MixedReward), got {sample.task!r}"
+            problem = (
+                f"task must be one of {', '.join(self.tasks)} (or given to MixedReward), got {sample.task!r}"
+            )
             return self._unusable(sample.task, problem, sample.id)
         overrides = repr(sorted(sample.reward.items())) if sample.reward else None
         sizes = (sample.frame, sample.image_size, sample.resized_size)

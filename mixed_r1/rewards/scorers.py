@@ -1,7 +1,7 @@
 """Who settles a completion. Every scorer has one shape: ``score(call, chosen) -> Verdicts``.
 
-``chosen`` [n] are the places of the batch that are the scorer's, in ascending order; the answer is n values and n
-reasons. What a scorer says of one completion depends on nothing else in the batch.
+``chosen`` [n] are the places of the batch that are the scorer's, in ascending order; the answer is n values
+and n reasons. What a scorer says of one completion depends on nothing else in the batch.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def _awaited(result: Any) -> Any:
 
 
 def _checked(scores: Sequence[Any], *, missing: Reason) -> Verdicts:
-    """Scores of the user's code: None gets the reason ``missing``, what is no finite number INTERNAL_ERROR."""
+    """Scores of the user's code: None gets the reason ``missing``, no finite number INTERNAL_ERROR."""
     values = np.array([_as_float(score) for score in scores], np.float64)
     given = np.array([score is not None for score in scores], bool)
     failed = given & ~(np.abs(values) <= MAX_SCORE)

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from mixed_r1 import __version__
-from mixed_r1.integrations.default_reward import load_reward
+from mixed_r1.rewards.load import load_reward
 from mixed_r1.serve.guard import Guard, error_body
 from mixed_r1.serve.metrics import Metrics
 from mixed_r1.serve.payloads import (

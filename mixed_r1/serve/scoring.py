@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from mixed_r1.integrations.openrlhf import completion_of
 from mixed_r1.integrations.scores import NAMES, scores
 from mixed_r1.rewards import MixedReward, RewardBatch
 from mixed_r1.rewards.open_ended import CalibrationError
-from mixed_r1.schema import TASKS, Reason, Sample
+from mixed_r1.schema import Reason, Sample
 from mixed_r1.serve.metrics import Metrics
 from mixed_r1.serve.payloads import OpenRlhfRequest, RequestError, ScoreRequest, parse
+from mixed_r1.tasks import Task
 
 __all__ = ["Scoring"]
 
@@ -72,11 +74,12 @@ class Scoring:
                 fields[0],
                 f"{fields[0]} must be at most {self.max_completions}, got {len(completions)}",
             )
-        tasks = [_task(row) for row in rows]
-        if self.reward.open_ended is None and "open_ended" in tasks:
-            where = f"{fields[1]}.{tasks.index('open_ended')}"
-            message = f"{where} must not be open_ended on a server without embeddings, got open_ended"
-            raise RequestError(422, where, message)
+        tasks = [_task(row, self.reward.tasks) for row in rows]
+        for i, name in enumerate(tasks if self.reward.open_ended is None else ()):
+            if name in self.reward.tasks and self.reward.tasks[name].scorer == "embedding":
+                where = f"{fields[1]}.{i}"
+                message = f"{where} must not be {name} on a server without embeddings, got {name}"
+                raise RequestError(422, where, message)
         started = time.perf_counter()
         try:
             batch = self.reward(completions, rows)
@@ -91,10 +94,10 @@ def _rows(given: list[Any]) -> list[Row]:
     return [decode(row if isinstance(row, str) else json.dumps(row)) for row in given]
 
 
-def _task(row: Row) -> str:
+def _task(row: Row, known: Mapping[str, Task]) -> str:
     """The task of a row; of one that cannot be used "invalid", so that no client makes labels of metrics."""
     task = row.task if isinstance(row, Sample) else row.get("task")
-    return task if task in TASKS else "invalid"
+    return task if isinstance(task, str) and task in known else "invalid"
 
 
 def _lengths(field: str, other: str, got: int, wanted: int) -> RequestError:

@@ -9,7 +9,7 @@ import tempfile
 from importlib.util import find_spec
 
 from mixed_r1.config import ConfigError
-from mixed_r1.integrations.default_reward import load_reward
+from mixed_r1.rewards.load import load_reward
 from mixed_r1.serve.settings import SETTINGS_VARIABLE, SUPERVISOR_VARIABLE, ServeSettings, read_token
 
 __all__ = ["run_server"]

@@ -28,6 +28,7 @@ __all__ = [
     "TASK_COLUMNS",
     "Task",
     "TaskName",
+    "known_tasks",
     "load_tasks",
     "register",
     "task_number",
@@ -49,6 +50,11 @@ TASK_COLUMNS = tuple(dict.fromkeys(task.column for task in BUILT_IN))
 
 # By name: the tasks above, and those that were registered, in that order.
 _known: dict[str, Task] = {task.name: task for task in BUILT_IN}
+
+
+def known_tasks() -> tuple[str, ...]:
+    """The names of the tasks that rows may have in this process, in the order of ``task_order``."""
+    return tuple(_known)
 
 
 def task_of(name: str) -> Task:
@@ -89,7 +95,9 @@ def register(task: Task | type[Task]) -> Task:
 
 
 def load_tasks(names: Iterable[str]) -> list[Task]:
-    """Register the tasks that ``package.module:ClassName`` name. Raises ConfigError as ``load_object`` does too."""
+    """Register the tasks that ``package.module:ClassName`` name. Raises ConfigError as ``load_object`` does
+    too.
+    """
     return [register(load_object(name, what="custom_tasks")) for name in names]
 
 

@@ -17,14 +17,16 @@ Scores: TypeAlias = Sequence[float | None]
 class Task:
     """One kind of question, and everything about it that depends on the kind.
 
-    A subclass sets the names and, where text answers of any form are not enough, ``checked``. It says who scores:
+    A subclass sets the names and, where text answers of any form are not enough, ``checked``. It says who
+    scores:
 
     - ``scorer = "task"`` (default): its own ``score``, in Python. Nothing else has to be written.
     - ``scorer = "text"``: the compiled reader that ``reader`` names, one of the ``verify`` op's.
     - ``scorer = "boxes"``: boxes are read out of the answer and matched with those of the row.
     - ``scorer = "embedding"``: BMAS against the row's answer; it needs an embedding table.
 
-    The answer is found by the ``format`` setting in every case, and a completion without one never reaches ``score``.
+    The answer is found by the ``format`` setting in every case, and a completion without one never reaches
+    ``score``.
     """
 
     name: ClassVar[str]  # what a row's ``task`` says
@@ -63,8 +65,8 @@ class Task:
     def score(self, answers: Sequence[str], samples: Sequence[Any]) -> Scores | Awaitable[Scores]:
         """Where ``scorer`` is "task": a value for each answer, 1 right and 0 wrong, against its row.
 
-        ``answers`` are the texts that were found, white space stripped; ``samples`` the Sample of each. None says
-        that the row cannot be judged: it is masked. An ``async def`` will do.
+        ``answers`` are the texts that were found, white space stripped; ``samples`` the Sample of each. None
+        says that the row cannot be judged: it is masked. An ``async def`` will do.
         """
         raise NotImplementedError(f"task {self.name!r} must define score(answers, samples), or name a scorer")
 
@@ -72,8 +74,9 @@ class Task:
         super().__init_subclass__(**options)
         if not isinstance(getattr(cls, "name", None), str) or not cls.name:
             raise TypeError(f"{cls.__name__}.name must be a text, got {getattr(cls, 'name', None)!r}")
-        cls.column = cls.column or cls.name
-        cls.title = cls.title or plain_words(cls.name)
+        if "name" in cls.__dict__:  # a name of its own, so not the column and title of the class it extends
+            cls.column = cls.__dict__.get("column") or cls.name
+            cls.title = cls.__dict__.get("title") or plain_words(cls.name)
 
 
 def plain_words(name: str) -> str:

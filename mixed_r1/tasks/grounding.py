@@ -13,7 +13,9 @@ __all__ = ["Grounding"]
 
 
 class Grounding(Task):
-    """The answer is a list of boxes ``[x1, y1, x2, y2]``, corners with x1 < x2 and y1 < y2; one may be given flat."""
+    """The answer is a list of boxes ``[x1, y1, x2, y2]``, corners with x1 < x2 and y1 < y2; one may be given
+    flat.
+    """
 
     name = "grounding"
     column = "iou"
@@ -23,11 +25,16 @@ class Grounding(Task):
 
     def checked(self, answer: Any, options: tuple[str, ...] | None) -> tuple[Box, ...]:
         boxes = answer = golds.as_boxes(answer)
-        if isinstance(answer, (list, tuple)) and len(answer) == 4 and not isinstance(answer[0], (list, tuple)):
+        if (
+            isinstance(answer, (list, tuple))
+            and len(answer) == 4
+            and not isinstance(answer[0], (list, tuple))
+        ):
             boxes = (answer,)
         if not isinstance(boxes, (list, tuple)) or not boxes:
             raise ValueError(
-                f"answer must be a non-empty list of boxes [x1, y1, x2, y2] for task {self.name}, got {answer!r}"
+                f"answer must be a non-empty list of boxes [x1, y1, x2, y2] for task {self.name}, "
+                f"got {answer!r}"
             )
         return tuple(map(_checked_box, boxes))
 

@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 
 from mixed_r1.data.stats import short_gold
+from mixed_r1.config import ConfigError
+from mixed_r1.models import ModelAdapter, box_frame_of
 from mixed_r1.ranks import Ranks
-from mixed_r1.rewards import MixedReward, RewardBatch
+from mixed_r1.rewards import MixedReward, RewardBatch, RewardConfig, RewardFunction
+from mixed_r1.rewards.reward import function_name
 from mixed_r1.rollout import Completion, Group
-from mixed_r1.schema import TASKS, Sample
 from mixed_r1.train.evaluation import shortened
+from mixed_r1.schema import Sample
+from mixed_r1.tasks import task_number
 from mixed_r1.train.loss import overlong_penalty
 from mixed_r1.train_config import TrainConfig
-from mixed_r1_kernels import TaskEma, group_advantages
+from mixed_r1_kernels import EmbeddingTable, TaskEma, group_advantages
 
-__all__ = ["GlobalBatch", "Scored", "Scorer"]
+__all__ = ["GlobalBatch", "Scored", "Scorer", "effective_config", "make_reward"]
 
 REWARD_COLUMNS = ("total", "values", "reasons", "mask", "weights", "spans")  # arrays of a RewardBatch
 
@@ -53,6 +57,56 @@ class GlobalBatch:
     sources: np.ndarray  # [N]
     answers: np.ndarray  # [N] the answers given, in lower case, cut to a few words
     golds: np.ndarray  # [N] the gold where it is a short text, else ""
+
+
+def effective_config(config: TrainConfig, reward: MixedReward | RewardFunction | None = None) -> TrainConfig:
+    """``config`` with the reward settings that the run will have: boxes in the frame the model speaks, and
+    the settings of ``reward`` where it is a MixedReward.
+
+    Raises:
+        ConfigError: no supported model, a ``box_frame`` that its model does not speak, or settings of
+            ``config`` that
+            ``reward`` would replace.
+    """
+    frame = box_frame_of(config.model)
+    if not isinstance(reward, MixedReward):
+        return config.model_copy(update={"reward": config.reward.with_frame(frame)})
+    reward.speak(frame)
+    settings = reward.settings()
+    if config.reward not in (RewardConfig(), settings) or config.reward_weights:
+        raise ConfigError(
+            "reward and reward_weights must be left out of the settings where a MixedReward is given, "
+            "got both"
+        )
+    return config.model_copy(update={"reward": settings})
+
+
+def make_reward(
+    config: TrainConfig,
+    adapter: ModelAdapter,
+    samples: Sequence[Sample],
+    reward: MixedReward | RewardFunction | None = None,
+) -> MixedReward:
+    """Mixed-Reward for this model: its box frame, and BMAS on the embedding table the run started from.
+
+    The table stays the starting model's, so the policy cannot raise its reward by moving embeddings. Where
+    open_ended has settings to be measured (``preset: robust``), they are on ``samples``, the training rows.
+    ``reward``: see ``train``.
+    """
+    if isinstance(reward, MixedReward):
+        reward.speak(adapter.box_frame)
+        made = reward
+    else:
+        made = MixedReward(
+            EmbeddingTable.from_pretrained(config.model),
+            adapter.tokenizer,
+            weights=config.reward_weights,
+            config=config.reward.with_frame(adapter.box_frame),
+            functions={} if reward is None else {function_name(reward): reward},
+        )
+    if made.needs_calibration:
+        made.calibrate(samples)
+    return made
 
 
 class Scorer:
@@ -112,7 +166,7 @@ class Scorer:
         if method == "gdpo":
             rewards = np.column_stack([scored.batch.values, scored.penalty])
             weights = [*self.reward.column_weights(), 1.0]
-        tasks = np.array([TASKS.index(task) for task in scored.tasks])
+        tasks = np.array([task_number(task) for task in scored.tasks])
         return group_advantages(
             rewards,
             self.config.completions_per_prompt,

@@ -26,11 +26,10 @@ from mixed_r1.config import ConfigError
 from mixed_r1.data import load_samples
 from mixed_r1.diagnosis import WINDOW, Finding, diagnose
 from mixed_r1.engines import open_engine
-from mixed_r1.models import ModelAdapter, check_model, load_adapter
+from mixed_r1.models import load_adapter
 from mixed_r1.ranks import Ranks
-from mixed_r1.rewards import MixedReward
+from mixed_r1.rewards import MixedReward, RewardFunction
 from mixed_r1.rollout import Group, RolloutError, open_rollouts
-from mixed_r1.schema import Sample
 from mixed_r1.train.checkpoint import put_in_place, save_checkpoint
 from mixed_r1.train.collect import Collector, open_mixture
 from mixed_r1.train.evaluation import Evaluation
@@ -43,14 +42,13 @@ from mixed_r1.train.metrics import (
     rollout_metrics,
     write_completions,
 )
-from mixed_r1.train.scoring import Scored, Scorer
+from mixed_r1.train.scoring import Scored, Scorer, effective_config, make_reward
 from mixed_r1.train.session import Clock, on_sigterm, open_run, progress_display
 from mixed_r1.train.tracking import open_trackers
 from mixed_r1.train.update import PolicyUpdate
 from mixed_r1.train_config import TrainConfig
-from mixed_r1_kernels import EmbeddingTable
 
-__all__ = ["Trainer", "make_reward", "train"]
+__all__ = ["Trainer", "train"]
 
 
 def train(
@@ -59,8 +57,13 @@ def train(
     resume: bool = False,
     console: Console | None = None,
     ranks: Ranks | None = None,
+    reward: MixedReward | RewardFunction | None = None,
 ) -> dict[str, Any]:
     """Run GRPO as ``config`` says and return the summary that is also written to ``out/summary.json``.
+
+    ``reward`` is a function ``f(completions, answers, samples) -> scores`` that adds a column of its name to
+    the rewards of ``config``, or a MixedReward that takes their place (``config.reward_weights`` are left out
+    then).
 
     Writes config.yaml, metrics.jsonl, evaluation.jsonl, completions/ and checkpoints/ under ``config.out``.
     With ``resume`` it goes on from the newest whole checkpoint there (or starts, where there is none).
@@ -74,26 +77,10 @@ def train(
         DataError, CheckpointError: unusable rows or checkpoints.
     """
     if ranks is not None:
-        return Trainer(config, resume=resume, console=console, ranks=ranks).run()
+        return Trainer(config, resume=resume, console=console, ranks=ranks, reward=reward).run()
     several = config.engine == "deepspeed"
     with Ranks(timeout=config.rank_timeout, group=several) as ranks:
-        return Trainer(config, resume=resume, console=console, ranks=ranks).run()
-
-
-def make_reward(config: TrainConfig, adapter: ModelAdapter, samples: Sequence[Sample]) -> MixedReward:
-    """Mixed-Reward for this model: its box frame, and BMAS on the embedding table the run started from.
-
-    The table stays the starting model's, so the policy cannot raise its reward by moving embeddings. Where
-    open_ended has settings to be measured (``preset: robust``), they are on ``samples``, the training rows.
-    """
-    reward_config = config.reward.model_copy(update={"box_frame": adapter.box_frame})
-    table = EmbeddingTable.from_pretrained(config.model)
-    reward = MixedReward(
-        table=table, tokenizer=adapter.tokenizer, weights=config.reward_weights, config=reward_config
-    )
-    if reward_config.for_task("open_ended").open_ended.is_calibrated:
-        reward.calibrate(samples)
-    return reward
+        return Trainer(config, resume=resume, console=console, ranks=ranks, reward=reward).run()
 
 
 class Trainer:
@@ -106,15 +93,16 @@ class Trainer:
         resume: bool = False,
         console: Console | None = None,
         ranks: Ranks | None = None,
+        reward: MixedReward | RewardFunction | None = None,
     ) -> None:
-        self.config, self.console = config, console or Console(stderr=True)
+        self.console = console or Console(stderr=True)
         self.ranks = ranks = ranks or Ranks()
         if config.prompts_per_step < ranks.world_size:
             raise ConfigError(
                 f"prompts_per_step must be at least the number of ranks, {ranks.world_size}, "
                 f"got {config.prompts_per_step}"
             )
-        check_model(config.model)
+        self.config = config = effective_config(config, reward)  # what is written down is what the run does
         self.samples = load_samples(config.data)
         rows = EvaluationRows(config, self.samples)
         self.mixture = open_mixture(config, self.samples)  # what cannot work has not made a directory yet
@@ -130,7 +118,7 @@ class Trainer:
         reference = None
         if config.beta > 0 and not config.lora_rank:  # LoRA's reference is the model without its adapters
             reference = load_adapter(config.model, device=device, **config.load_options())
-        self.reward = make_reward(config, self.adapter, self.samples)
+        self.reward = make_reward(config, self.adapter, self.samples, reward)
         self.rollouts = open_rollouts(config, self.adapter, ranks)
         self.collector = Collector(
             config, self.adapter, self.samples, self.mixture, self.rollouts, self.console, ranks

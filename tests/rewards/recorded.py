@@ -2,8 +2,8 @@
 
     python -m tests.rewards.recorded      # write recorded.json anew, after a change of a rule
 
-One digest per settings and row says which rule moved. The open-ended column is not in the digest: its last bits
-depend on the instruction set, so it is recorded as values and compared within a bound.
+One digest per settings and row says which rule moved. The open-ended column is not in the digest: its last
+bits depend on the instruction set, so it is recorded as values and compared within a bound.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ from mixed_r1.data.engine.write import plan_writes, run_write
 from mixed_r1.data.recipe import Balance, Recipe
 from mixed_r1.data.sources import Source, open_source
 from mixed_r1.data.storage import atomic_path
-from mixed_r1.schema import TASKS
+from mixed_r1.tasks import known_tasks
 
 __all__ = ["BuildResult", "Progress", "build"]
 
@@ -231,7 +231,7 @@ class _Run:
         return find_too_easy_or_hard(table, path, spec)
 
     def surplus(self, table: FeatureTable, alive: np.ndarray, spec: Balance) -> Drops:
-        known = TASKS if spec.by == "task" else [source.name for source in self.recipe.sources]
+        known = known_tasks() if spec.by == "task" else [source.name for source in self.recipe.sources]
         return find_surplus(table, alive, spec, seed=self.recipe.seed, known=known)
 
     def write(

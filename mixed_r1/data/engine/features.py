@@ -130,7 +130,7 @@ def _feature_row(
         "heights": [image.height for image in opened],
         "question_chars": len(sample.question),
         "answer_chars": len(sample.answer) if isinstance(sample.answer, str) else 0,
-        "num_boxes": len(sample.answer) if sample.task == "grounding" else 0,
+        "num_boxes": len(sample.boxes),
         "difficulty": sample.difficulty,
     }
 

@@ -24,7 +24,7 @@ from mixed_r1.data.parquet import iter_rows
 from mixed_r1.data.recipe import Recipe
 from mixed_r1.data.stats import SetStatistics
 from mixed_r1.data.storage import atomic_path
-from mixed_r1.schema import TASKS, Sample
+from mixed_r1.schema import Sample, task_order
 
 __all__ = ["publish", "published", "write_figures"]
 
@@ -168,7 +168,7 @@ def _shown(table: FeatureTable, splits: tuple[list[str], np.ndarray], seed: int)
     tasks, codes = table.codes("task")
     ranks = table.ranks(seed)
     chosen: list[int] = []
-    for task in (task for task in TASKS if task in tasks):
+    for task in sorted(tasks, key=task_order):
         members = np.flatnonzero((codes == tasks.index(task)) & (splits[1] >= 0))
         chosen.extend(members[np.argsort(ranks[members], kind="stable")][:_SHOWN_PER_TASK].tolist())
     found = _samples(table, sorted(chosen))

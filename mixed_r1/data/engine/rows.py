@@ -26,8 +26,10 @@ from mixed_r1.data.parquet import SampleWriter
 from mixed_r1.data.recipe import Recipe, SourceSpec
 from mixed_r1.data.sources import Partition, Source, open_source
 from mixed_r1.data.storage import atomic_path, image_payload
+from mixed_r1.frames import convert
 from mixed_r1.images import ImageError, open_image
 from mixed_r1.schema import Sample
+from mixed_r1.tasks import load_tasks
 
 __all__ = ["Reject", "RowsJob", "run_partition"]
 
@@ -65,6 +67,7 @@ class RowsJob:
 
 def run_partition(job: RowsJob) -> dict[str, Any]:
     """Write the files of one partition; returns rows read, rows kept, and rejects by "stage: reason"."""
+    load_tasks(job.recipe.custom_tasks)  # in another process or machine they are not known yet
     stem = Path(job.stem)
     spec = job.recipe.sources[job.source]
     counts: Counter[str] = Counter()
@@ -159,10 +162,8 @@ def _with_pixels(sample: Sample, payloads: list[bytes], opened: list[Image.Image
     if len(opened) == 1 and sample.image_size is None:
         update["image_size"] = opened[0].size
     size = update.get("image_size", sample.image_size)
-    if sample.task == "grounding" and sample.frame != "pixels" and size is not None:
-        unit = 1000.0 if sample.frame == "norm1000" else 1.0
-        x, y = size[0] / unit, size[1] / unit
-        update["answer"] = tuple((x1 * x, y1 * y, x2 * x, y2 * y) for x1, y1, x2, y2 in sample.answer)
+    if sample.boxes and sample.frame != "pixels" and size is not None:
+        update["answer"] = tuple(convert(box, sample.frame, "pixels", size) for box in sample.boxes)
         update["frame"] = "pixels"
     return sample.model_copy(update=update) if update else sample
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from mixed_r1.data.filters.base import Filter, Row
 from mixed_r1.data.filters.boxes import Boxes
 from mixed_r1.data.filters.images import ImageCount, ImageSize
 from mixed_r1.data.filters.text import Language, QuestionLength
+from mixed_r1.loading import load_object
 
 __all__ = ["FILTERS", "Filter", "Row", "open_filter"]
 
@@ -36,15 +36,7 @@ def open_filter(settings: Mapping[str, Any]) -> Filter:
     name = settings.get("name")
     found: Any = FILTERS.get(str(name))
     if found is None:
-        module_name, _, class_name = str(name).partition(":")
-        if not class_name:
-            raise ConfigError(
-                f"filter name must be one of {', '.join(FILTERS)} or package.module:ClassName, got {name!r}"
-            )
-        try:
-            found = getattr(importlib.import_module(module_name), class_name)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"filter name must be importable, got {name!r} ({error})") from None
+        found = load_object(str(name), what="filter name", among=FILTERS)
         if not (isinstance(found, type) and issubclass(found, Filter)):
             raise ConfigError(f"filter name must name a Filter, got {name!r}")
     return found.from_mapping(settings)

@@ -60,4 +60,4 @@ def _texts(row: Row) -> list[str]:
     answer = row.sample.answer
     if isinstance(answer, str):
         return [answer]
-    return list(answer) if row.sample.task != "grounding" else []
+    return [text for text in answer if isinstance(text, str)] if isinstance(answer, tuple) else []

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mixed_r1.config import Config
-from mixed_r1.schema import Sample, Task
+from mixed_r1.schema import Sample
+from mixed_r1.tasks import TaskName
 
 __all__ = ["Filter", "Row"]
 
@@ -25,7 +26,7 @@ class Filter(Config):
     """
 
     name: str
-    tasks: tuple[Task, ...] | None = None
+    tasks: tuple[TaskName, ...] | None = None
     sources: tuple[str, ...] | None = None
 
     def applies(self, sample: Sample) -> bool:

@@ -17,14 +17,14 @@ class Boxes(Filter):
 
     def reason(self, row: Row) -> str | None:
         sample = row.sample
-        if sample.task != "grounding":
+        if not sample.boxes:
             return None
-        if len(sample.answer) > self.max_boxes:
-            return f"{len(sample.answer)} boxes, must be at most {self.max_boxes}"
-        if len(set(sample.answer)) < len(sample.answer):
+        if len(sample.boxes) > self.max_boxes:
+            return f"{len(sample.boxes)} boxes, must be at most {self.max_boxes}"
+        if len(set(sample.boxes)) < len(sample.boxes):
             return "boxes must differ"
         width, height = sample.image_size or row.sizes[0]
-        for x1, y1, x2, y2 in sample.answer:
+        for x1, y1, x2, y2 in sample.boxes:
             share = (x2 - x1) * (y2 - y1) / (width * height)
             if not self.min_share <= share <= self.max_share:
                 return (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mixed_r1.config import ConfigError
 from mixed_r1.data.sources.base import ListSource, Partition, RawRow, Source
+from mixed_r1.loading import load_object
 
 __all__ = ["KINDS", "ListSource", "Partition", "RawRow", "Source", "open_source"]
 
@@ -34,13 +34,7 @@ def open_source(kind: str, options: Mapping[str, Any], base: Path) -> Source:
     Raises:
         ConfigError: an unknown kind, or options that do not fit it.
     """
-    module_name, _, class_name = KINDS.get(kind, kind).partition(":")
-    if not class_name:
-        raise ConfigError(f"kind must be one of {', '.join(KINDS)} or package.module:ClassName, got {kind!r}")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"kind must name an importable source, got {kind!r} ({error})") from None
+    found = load_object(KINDS.get(kind, kind), what="kind", among=KINDS)
     if not (isinstance(found, type) and issubclass(found, Source)):
         raise ConfigError(f"kind must name a Source, got {kind!r}")
     values = dict(options)
