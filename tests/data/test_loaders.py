@@ -151,7 +151,7 @@ ROW = {"id": "a", "task": "yes_no", "question": "?", "answer": "yes"}
     ("row", "field", "rule"),
     [
         ({**ROW, "answer": "maybe"}, "answer", "must be 'yes' or 'no' for task yes_no, got 'maybe'"),
-        ({**ROW, "task": "poem"}, "task", "Input should be"),
+        ({**ROW, "task": "poem"}, "task", "must be one of yes_no"),
         ({k: v for k, v in ROW.items() if k != "answer"}, "answer", "Field required"),
         ({**ROW, "colour": 1}, "colour", "Extra inputs are not permitted"),
         ({**ROW, "task": "multiple_choice"}, "options", "must list at least one choice"),

@@ -30,7 +30,7 @@ def test_wrong_sources(tmp_path):
 
     with pytest.raises(ConfigError, match="kind must be one of jsonl, parquet"):
         attempt(kind="xml")
-    with pytest.raises(ConfigError, match="kind must name an importable source"):
+    with pytest.raises(ConfigError, match="kind must name something that can be imported"):
         attempt(kind="no_such_module:Source")
     with pytest.raises(ConfigError, match="kind must name a Source, got 'json:loads'"):
         attempt(kind="json:loads")

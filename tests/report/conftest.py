@@ -240,6 +240,7 @@ def finished_run(
         "steps": STEPS,
         "prompts_per_step": 12,
         "completions_per_prompt": GROUP,
+        "reward": {"box_frame": "resized"},
     }
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     write_jsonl(run / "metrics.jsonl", list(metric_records(reward, samples)))

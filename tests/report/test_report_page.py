@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from tokenizers import Tokenizer
 
@@ -132,20 +133,19 @@ def test_boxes_are_drawn_in_pixels_of_the_original_image(run_dir: Path, samples:
     assert expected < guesses and (12.0, 12.0, 24.0, 24.0) in guesses
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "internvl"])
-def test_the_frame_is_that_of_the_model_family(
-    run_dir: Path, model_dir: Path, samples: list[Sample], record: Record, family: str
+@pytest.mark.parametrize("frame", ["resized", "norm1000"])
+def test_the_frame_is_the_one_that_the_run_recorded(
+    run_dir: Path, samples: list[Sample], record: Record, frame: str
 ):
-    """InternVL speaks thousandths; the newest checkpoint names the family."""
-    checkpoint = run_dir / "checkpoints" / "latest"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "config.json").write_text(json.dumps({"model_type": family}))
+    """Qwen2.5-VL speaks pixels of the image as it sees it, InternVL thousandths."""
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    (run_dir / "config.yaml").write_text(yaml.safe_dump({**config, "reward": {"box_frame": frame}}))
     sample = grounded(samples)[0]
     texts = ["<think></think><answer>[0, 0, 48, 96]</answer>"] * 2
     record(9, [sample], [texts])
     guesses = page_of(run_dir).of("rect", "guess")
     assert sample.image_size == (48, 48)
-    expected = {"qwen2_5_vl": (24.0, 48.0), "internvl": (48 * 0.048, 48 * 0.096)}[family]
+    expected = {"resized": (24.0, 48.0), "norm1000": (48 * 0.048, 48 * 0.096)}[frame]
     assert (pytest.approx(expected[0]), pytest.approx(expected[1])) in [
         (float(attrs["width"]), float(attrs["height"])) for attrs in guesses
     ]

@@ -112,7 +112,7 @@ def test_scores_are_those_of_mixed_reward_to_the_last_bit(server: RewardServer, 
     assert found == local(reward, texts, samples)
     assert set(errors) == {"6", "7"}
     assert errors["6"] == "answer must be finite, got 'nan'" and errors["7"].startswith(
-        "task: Input should be"
+        "task: must be one of yes_no"
     )
     assert found["reasons"][8][0] == "BAD_UTF8"
     encoded = [encode(Sample(id="x", question="q", **sample)) for sample in SAMPLES[:6]]  # type: ignore[arg-type]
