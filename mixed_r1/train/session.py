@@ -23,6 +23,7 @@ from rich.progress import (
 
 from mixed_r1.config import ConfigError
 from mixed_r1.train.checkpoint import find_checkpoint, put_in_place
+from mixed_r1.train.scoring import effective_config
 from mixed_r1.train_config import TrainConfig
 
 __all__ = ["Clock", "on_sigterm", "open_run", "progress_display"]
@@ -60,7 +61,8 @@ def open_run(config: TrainConfig, resume: bool) -> Path | None:
         return None
     if not resume:
         raise ConfigError(f"out must be a new directory (or resume it), got {config.out}, which holds a run")
-    old, new = (settings.model_dump(mode="json") for settings in (TrainConfig.load(saved), config))
+    before = effective_config(TrainConfig.load(saved))
+    old, new = (settings.model_dump(mode="json") for settings in (before, config))
     changed = [key for key in new if key not in FREE_ON_RESUME and old[key] != new[key]]
     if changed:
         difference = "; ".join(f"{key} was {old[key]!r}, got {new[key]!r}" for key in changed)

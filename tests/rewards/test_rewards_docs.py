@@ -44,7 +44,10 @@ def test_the_examples_give_what_the_page_says() -> None:
 
 
 def test_the_settings_load() -> None:
-    (text,) = blocks("yaml")
+    text, own = blocks("yaml")
+    assert (
+        yaml.safe_load(own).keys() <= RewardConfig.model_fields.keys()
+    )  # test_own_rewards.py loads such settings
     config = RewardConfig.from_mapping(yaml.safe_load(text))
     assert config.for_task("grounding").box_threshold == 0.75
     assert config.for_task("open_ended").open_ended == OpenEndedConfig(preset="robust", repetition_penalty=3)
