@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+from mixed_r1.chat import chat_messages
 from mixed_r1.images import open_image
-from mixed_r1.models.chat import chat_messages
 from mixed_r1.schema import Sample
 
 RewardFunction: TypeAlias = "Callable[..., Sequence[float | None]]"

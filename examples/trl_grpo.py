@@ -17,11 +17,11 @@ from typing import Any
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
+from mixed_r1.chat import chat_messages
 from mixed_r1.data import load_samples
 from mixed_r1.images import open_image
 from mixed_r1.integrations import encode
 from mixed_r1.integrations.trl import reward_functions
-from mixed_r1.models.chat import chat_messages
 from mixed_r1.rewards import MixedReward, RewardConfig
 from mixed_r1.schema import TASKS, Sample
 from mixed_r1_kernels import EmbeddingTable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import warnings
@@ -9,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-__all__ = ["MAX_PIXELS", "ImageError", "open_image"]
+__all__ = ["MAX_PIXELS", "ImageError", "data_uri", "image_kind", "open_image", "png_bytes", "thumbnail_uri"]
 
 MAX_PIXELS = 64 * 1024 * 1024
 MAX_ASPECT_RATIO = 200
@@ -75,3 +76,36 @@ def _check_expansion(size: tuple[int, int], stream: Any) -> None:
             f"must have at most {MAX_EXPANSION} pixels a byte above {SMALL_PIXELS} pixels, "
             f"got {size[0]} x {size[1]} in {num_bytes} bytes"
         )
+
+
+_MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
+EXACT_SIDE = 128  # pixels up to which a small picture on a page keeps every one of them
+
+
+def image_kind(payload: bytes) -> str | None:
+    """png, jpeg, gif or webp by the first bytes of an encoded image; None for others."""
+    return next((kind for magic, kind in _MAGIC.items() if payload.startswith(magic)), None)
+
+
+def data_uri(payload: bytes) -> str:
+    """An encoded image as a data URI; what is none of ``image_kind`` is said to be PNG."""
+    return f"data:image/{image_kind(payload) or 'png'};base64,{base64.b64encode(payload).decode()}"
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """``image`` as PNG."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def thumbnail_uri(image: Image.Image, max_side: int) -> str:
+    """``image`` for a page, its longer side at most ``max_side`` pixels: small ones as PNG, others as JPEG."""
+    shown = image.copy()
+    shown.thumbnail((max_side, max_side))
+    stream = io.BytesIO()
+    if max(shown.size) <= EXACT_SIDE:
+        shown.save(stream, "PNG", optimize=True)
+    else:
+        shown.save(stream, "JPEG", quality=85)
+    return data_uri(stream.getvalue())

@@ -14,10 +14,11 @@ MODULES = sorted(path for package in PACKAGES.values() for path in package.rglob
 
 # What a part of mixed_r1 may import, beside itself. mixed_r1_kernels imports none of them.
 LAYERS = [
-    {"config", "images", "frames", "golds", "options", "http_client", "ranks"},
-    {"loading", "diagnosis"},
+    {"config", "images", "frames", "golds", "options", "files", "http_client", "ranks"},
+    {"loading"},
     {"tasks"},
     {"schema"},
+    {"chat", "diagnosis"},
     {"data", "models"},
     {"rewards"},
     {"integrations", "serve", "train_config"},

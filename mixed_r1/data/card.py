@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import heapq
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +13,10 @@ from PIL import Image
 
 from mixed_r1.data.loaders import iter_samples
 from mixed_r1.data.stats import set_statistics
-from mixed_r1.data.storage import atomic_path, hash64
+from mixed_r1.data.storage import hash64
+from mixed_r1.files import atomic_path
 from mixed_r1.frames import convert
-from mixed_r1.images import open_image
+from mixed_r1.images import EXACT_SIDE, open_image, thumbnail_uri
 from mixed_r1.options import option_lines
 from mixed_r1.schema import Sample
 from mixed_r1.tasks import task_order
@@ -158,18 +157,11 @@ def _shown(item: CardSample) -> dict[str, Any]:
 
 def _picture(image: Image.Image, boxes: Sequence[Sequence[float]], frame: str) -> dict[str, Any]:
     """The image as a data URL at most 320 pixels long, and its boxes in pixels of the original."""
-    width, height = image.size
-    small = image.copy()
-    small.thumbnail((_MAX_SIDE, _MAX_SIDE))
-    stream = io.BytesIO()
-    exact = max(small.size) <= 128
-    small.save(stream, format="PNG" if exact else "JPEG", **({} if exact else {"quality": 82}))
-    data = base64.b64encode(stream.getvalue()).decode()
     return {
-        "url": f"data:image/{'png' if exact else 'jpeg'};base64,{data}",
-        "width": width,
-        "height": height,
-        "exact": exact,
+        "url": thumbnail_uri(image, _MAX_SIDE),
+        "width": image.width,
+        "height": image.height,
+        "exact": max(image.size) <= EXACT_SIDE,
         "boxes": [
             {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
             for x1, y1, x2, y2 in (convert(box, frame, "pixels", image.size) for box in boxes)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mixed_r1.data.checks import check_images, parse_row
-from mixed_r1.data.storage import atomic_path, image_name, image_payload, to_row
+from mixed_r1.data.storage import image_name, image_payload, to_row
+from mixed_r1.files import atomic_path
 from mixed_r1.schema import Sample
 
 __all__ = [
@@ -223,6 +224,6 @@ def _store_image(source: Any, folder: Path) -> str:
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         # Thousands of small files: syncing each would take minutes, and a lost one is noticed when opened.
-        with atomic_path(target, sync=False) as temporary:
+        with atomic_path(target, durable=False) as temporary:
             temporary.write_bytes(payload)
     return f"{folder.name}/{target.name}"

@@ -7,19 +7,20 @@ the same answers again. Requests go round the servers.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from mixed_r1.chat import request_messages
 from mixed_r1.data.engine.workdir import BuildError
 from mixed_r1.data.recipe import Servers
 from mixed_r1.data.storage import hash64, image_payload
 from mixed_r1.http_client import HttpClient, ServerError
-from mixed_r1.schema import LETTERS, Sample
+from mixed_r1.images import data_uri
+from mixed_r1.schema import Sample
 
-__all__ = ["ServerSampler", "request_messages"]
+__all__ = ["ServerSampler"]
 
 
 class ServerSampler:
@@ -40,7 +41,7 @@ class ServerSampler:
         futures: list[Future[str]] = []
         with ThreadPoolExecutor(settings.concurrency) as pool:
             for sample in samples:
-                messages = request_messages(sample, settings.system_prompt)
+                messages = request_messages(sample, settings.system_prompt, image_uri=_uri)
                 for number in range(k):
                     turn = len(futures)
                     futures.append(pool.submit(self._answer, client, sample, messages, number, turn))
@@ -73,41 +74,6 @@ def _content(raw: bytes) -> str:
     return message["content"] or ""
 
 
-def request_messages(sample: Sample, system_prompt: str | None = None) -> list[dict[str, Any]]:
-    """Chat messages in OpenAI's form: images as data URLs, where the messages show them or else first.
-
-    Raises:
-        ValueError: the messages show more images than the row has.
-    """
-    images = [_image_part(image) for image in sample.images]
-    messages: list[dict[str, Any]]
-    if sample.messages is None:
-        options = [f"{LETTERS[i]}. {option}" for i, option in enumerate(sample.options or ())]
-        text = {"type": "text", "text": "\n".join([sample.question, *options])}
-        messages = [{"role": "user", "content": [*images, text]}]
-    else:
-        messages = []
-        waiting = iter(images)
-        for message in sample.messages:
-            content = message["content"]
-            parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-            shown = [next(waiting, None) if part.get("type") == "image" else part for part in parts]
-            if None in shown:
-                raise ValueError(f"messages must show at most {len(images)} images, got more in {sample.id}")
-            messages.append({"role": message["role"], "content": shown})
-        first = next(message for message in messages if message["role"] == "user")
-        first["content"] = [*waiting, *first["content"]]
-    if system_prompt and messages[0]["role"] != "system":
-        messages.insert(0, {"role": "system", "content": system_prompt})
-    for message in messages:  # servers of text models take plain text only
-        parts = message["content"]
-        if isinstance(parts, list) and all(part.get("type") == "text" for part in parts):
-            message["content"] = "\n".join(part["text"] for part in parts)
-    return messages
-
-
-def _image_part(image: Any) -> dict[str, Any]:
-    payload = image_payload(image)
-    kind = "jpeg" if payload.startswith(b"\xff\xd8") else "webp" if payload.startswith(b"RIFF") else "png"
-    url = f"data:image/{kind};base64,{base64.b64encode(payload).decode()}"
-    return {"type": "image_url", "image_url": {"url": url}}
+def _uri(image: Any) -> str:
+    """The image's own bytes: a file is sent as it is."""
+    return data_uri(image_payload(image))

@@ -1,21 +1,18 @@
-"""What goes to disk: files that appear whole or not at all, images as bytes, samples as plain rows."""
+"""What goes to disk: images as bytes, samples as plain rows."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from mixed_r1.images import ImageError
+from mixed_r1.images import ImageError, image_kind, png_bytes
 from mixed_r1.schema import Sample
 
-__all__ = ["atomic_path", "hash64", "image_name", "image_payload", "to_row"]
+__all__ = ["hash64", "image_name", "image_payload", "to_row"]
 
 MAX_IMAGE_BYTES = 256 * 1024 * 1024
 
@@ -25,21 +22,7 @@ _DEFAULTS = {
     for name, field in Sample.model_fields.items()
     if name != "images"
 }
-_SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp"}
-
-
-@contextmanager
-def atomic_path(target: Path, *, sync: bool = True) -> Iterator[Path]:
-    """A temporary path beside ``target``; on success synced and renamed to ``target``, on error removed."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        if sync:
-            with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "gif": ".gif", "webp": ".webp"}
 
 
 def image_payload(source: Any) -> bytes:
@@ -49,9 +32,7 @@ def image_payload(source: Any) -> bytes:
         ImageError: a path that cannot be read, or a value that is no image.
     """
     if isinstance(source, Image.Image):
-        stream = io.BytesIO()
-        source.save(stream, format="PNG")
-        return stream.getvalue()
+        return png_bytes(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
     if isinstance(source, (str, os.PathLike)):
@@ -73,7 +54,7 @@ def hash64(data: bytes) -> int:
 
 def image_name(payload: bytes) -> str:
     """A file name made of the content: equal images share one file."""
-    suffix = next((suffix for magic, suffix in _SUFFIXES.items() if payload.startswith(magic)), ".img")
+    suffix = _SUFFIXES.get(image_kind(payload) or "", ".img")
     return hashlib.sha256(payload).hexdigest()[:24] + suffix
 
 

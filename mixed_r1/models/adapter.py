@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mixed_r1.chat import chat_messages
 from mixed_r1.frames import Box, PredictedFrame, convert
 from mixed_r1.images import open_image
 from mixed_r1.models.attention import ATTENTION
 from mixed_r1.models.base import Prompt
-from mixed_r1.models.chat import chat_messages
 from mixed_r1.schema import Sample
 
 __all__ = ["VisionLanguageAdapter"]

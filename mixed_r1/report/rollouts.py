@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 from collections.abc import Sequence
@@ -14,7 +12,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 from pydantic import ValidationError
 
-from mixed_r1.images import ImageError, open_image
+from mixed_r1.images import ImageError, open_image, thumbnail_uri
 from mixed_r1.report.boxes import Answer, box_frame, read_answers, reward_config, to_pixels
 from mixed_r1.report.heatmap import HeatMap, SimilarityReader
 from mixed_r1.report.run_files import Row, Run
@@ -240,17 +238,7 @@ def _located(run: Run, source: Any) -> Any:
 
 
 def _picture(image: Image.Image) -> Picture:
-    shown = image.copy()
-    shown.thumbnail((MAX_SIDE, MAX_SIDE))
-    buffer = io.BytesIO()
-    if max(image.size) <= 128:
-        kind = "png"
-        shown.save(buffer, "PNG", optimize=True)
-    else:
-        kind = "jpeg"
-        shown.save(buffer, "JPEG", quality=85)
-    uri = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return Picture(uri, image.width, image.height, [], [])
+    return Picture(thumbnail_uri(image, MAX_SIDE), image.width, image.height, [], [])
 
 
 def _question(sample: Sample | None, row: Row) -> str:

@@ -23,8 +23,6 @@ CPU build); for faults they hold a server of their own to vLLM's messages. SGLan
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
 import shutil
@@ -38,10 +36,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mixed_r1.chat import request_messages
 from mixed_r1.http_client import HttpClient, ServerError
-from mixed_r1.images import open_image
+from mixed_r1.images import data_uri, open_image, png_bytes
 from mixed_r1.models.base import ModelAdapter, Prompt
-from mixed_r1.models.chat import chat_messages
 from mixed_r1.ranks import Ranks
 from mixed_r1.rollout.base import Completion, RolloutError, SamplingParams, SaveWeights
 from mixed_r1.rollout.sampler import random_stream
@@ -174,16 +172,7 @@ def save_version(out: Path, version: int, save: SaveWeights, *, adapter_only: bo
 
 def chat_request(adapter: ModelAdapter, sample: Sample) -> list[dict[str, Any]]:
     """The row's messages in OpenAI's form; images as PNG data URIs, so the server sees the pixels we see."""
-    messages = chat_messages(sample, adapter.system_prompt)
-    images = iter(sample.images)
-    for message in messages:
-        message["content"] = [
-            {"type": "image_url", "image_url": {"url": _data_uri(next(images))}}
-            if part["type"] == "image"
-            else part
-            for part in message["content"]
-        ]
-    return messages
+    return request_messages(sample, adapter.system_prompt, image_uri=_pixels_uri)
 
 
 def sampled_completion(
@@ -242,10 +231,8 @@ def _read(adapter: ModelAdapter, prompt: Prompt, params: SamplingParams, text: b
     return sampled_completion(adapter, ids, logprobs, params)
 
 
-def _data_uri(source: Any) -> str:
-    stream = io.BytesIO()
-    open_image(source).save(stream, "PNG")
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+def _pixels_uri(image: Any) -> str:
+    return data_uri(png_bytes(open_image(image)))
 
 
 def _add_base(directory: Path, base: Path) -> None:

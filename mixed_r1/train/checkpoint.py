@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import warnings
@@ -18,9 +17,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mixed_r1.files import put_in_place, sha256_of, sync
 from mixed_r1.ranks import Ranks
 
-__all__ = ["CheckpointError", "find_checkpoint", "put_in_place", "save_checkpoint", "verify_checkpoint"]
+__all__ = ["CheckpointError", "find_checkpoint", "save_checkpoint", "verify_checkpoint"]
 
 MANIFEST = "manifest.json"
 LATEST = "latest"
@@ -28,14 +28,6 @@ LATEST = "latest"
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used; the message names the file and what is wrong with it."""
-
-
-def put_in_place(temporary: Path, final: Path) -> None:
-    """Rename ``temporary``, whose content is complete, to ``final``: it is there whole or not at all, also
-    after a loss of power. An older file ``final`` is replaced; a directory must not be there."""
-    _sync(temporary)
-    os.replace(temporary, final)
-    _sync(final.parent)
 
 
 def save_checkpoint(
@@ -67,13 +59,13 @@ def _publish(root: Path, temporary: Path, final: Path, step: int, keep: int) -> 
     sums = dict(zip((str(path.relative_to(temporary)) for path in files), _sums(files), strict=True))
     (temporary / MANIFEST).write_bytes(_manifest(step, sums))
     for path in temporary.rglob("*"):
-        _sync(path)
+        sync(path)
     replaced = final.with_name(f"{final.name}.replaced")
     if final.exists():  # it serves until the new one stands
         shutil.rmtree(replaced, ignore_errors=True)
         final.rename(replaced)
     put_in_place(temporary, final)
-    _sync(root.parent)
+    sync(root.parent)
     link = root / f".{LATEST}"
     link.unlink(missing_ok=True)
     link.symlink_to(final.name)
@@ -158,20 +150,4 @@ def _manifest(step: int, sums: Mapping[str, str]) -> bytes:
 
 def _sums(files: list[Path]) -> list[str]:
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(_sha256, files))
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return list(pool.map(sha256_of, files))

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixed_r1.files import put_in_place
 from mixed_r1.rewards import RewardBatch
 from mixed_r1.rollout import Group
 from mixed_r1.schema import CLOSED_TASKS, Sample
-from mixed_r1.train.checkpoint import put_in_place
 from mixed_r1_kernels.reason import Reason
 
 __all__ = [

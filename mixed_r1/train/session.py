@@ -22,7 +22,8 @@ from rich.progress import (
 )
 
 from mixed_r1.config import ConfigError
-from mixed_r1.train.checkpoint import find_checkpoint, put_in_place
+from mixed_r1.files import put_in_place
+from mixed_r1.train.checkpoint import find_checkpoint
 from mixed_r1.train.scoring import effective_config
 from mixed_r1.train_config import TrainConfig
 

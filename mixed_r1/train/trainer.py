@@ -26,11 +26,12 @@ from mixed_r1.config import ConfigError
 from mixed_r1.data import load_samples
 from mixed_r1.diagnosis import WINDOW, Finding, diagnose
 from mixed_r1.engines import open_engine
+from mixed_r1.files import put_in_place
 from mixed_r1.models import load_adapter
 from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward, RewardFunction
 from mixed_r1.rollout import Group, RolloutError, open_rollouts
-from mixed_r1.train.checkpoint import put_in_place, save_checkpoint
+from mixed_r1.train.checkpoint import save_checkpoint
 from mixed_r1.train.collect import Collector, open_mixture
 from mixed_r1.train.evaluation import Evaluation
 from mixed_r1.train.evaluator import EvaluationRows, Evaluator

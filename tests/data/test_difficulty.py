@@ -7,12 +7,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from mixed_r1.chat import request_messages
 from mixed_r1.config import ConfigError
 from mixed_r1.data import load_samples
 from mixed_r1.data.engine import build
 from mixed_r1.data.engine.workdir import BuildError
 from mixed_r1.data.recipe import Recipe, Servers, Window
-from mixed_r1.data.servers import ServerSampler, request_messages
+from mixed_r1.data.servers import ServerSampler, _uri
 from mixed_r1.data.storage import hash64
 from mixed_r1.schema import Sample
 
@@ -267,7 +268,7 @@ def test_messages_hold_images_where_they_are_shown(local_sources):
     plain = Sample(
         id="a", task="multiple_choice", question="Which?", options=("x", "y"), answer="A", images=(image,)
     )
-    (message,) = request_messages(plain)
+    (message,) = request_messages(plain, image_uri=_uri)
     assert [part["type"] for part in message["content"]] == ["image_url", "text"]
     assert message["content"][0]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
     assert message["content"][1]["text"] == "Which?\nA. x\nB. y"
@@ -281,6 +282,6 @@ def test_messages_hold_images_where_they_are_shown(local_sources):
             {"role": "user", "content": [{"type": "text", "text": "See"}, {"type": "image"}]},
         ),
     )
-    first, second = request_messages(shown)
+    first, second = request_messages(shown, image_uri=_uri)
     assert first["content"] == "Hello."
     assert [part["type"] for part in second["content"]] == ["text", "image_url"]

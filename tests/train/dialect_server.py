@@ -35,10 +35,12 @@ class DialectServer(ThreadingHTTPServer):
             base64.b64decode(part["image_url"]["url"].split(",")[1])
             for message in body["messages"]
             for part in message["content"]
-            if part["type"] == "image_url"
+            if not isinstance(message["content"], str) and part["type"] == "image_url"
         ]
         messages = [
-            {**m, "content": [p if p["type"] == "text" else {"type": "image"} for p in m["content"]]}
+            m
+            if isinstance(m["content"], str)
+            else {**m, "content": [p if p["type"] == "text" else {"type": "image"} for p in m["content"]]}
             for m in body["messages"]
         ]
         row = Sample(id="r", task="open_ended", messages=messages, images=images, answer="-")

@@ -44,7 +44,7 @@ from mixed_r1.data.engine.workdir import BuildError, Stage, fingerprint, locked
 from mixed_r1.data.engine.write import plan_writes, run_write
 from mixed_r1.data.recipe import Balance, Recipe
 from mixed_r1.data.sources import Source, open_source
-from mixed_r1.data.storage import atomic_path
+from mixed_r1.files import atomic_path
 from mixed_r1.tasks import known_tasks
 
 __all__ = ["BuildResult", "Progress", "build"]

@@ -13,7 +13,8 @@ from mixed_r1.data.engine.near import hamming, hamming_bands, signature_bands
 from mixed_r1.data.engine.table import Drops, FeatureTable
 from mixed_r1.data.loaders import iter_samples
 from mixed_r1.data.recipe import Contamination
-from mixed_r1.data.storage import atomic_path, image_payload
+from mixed_r1.data.storage import image_payload
+from mixed_r1.files import atomic_path
 from mixed_r1.images import open_image
 
 __all__ = ["evaluation_features", "find_contaminated"]

@@ -22,7 +22,7 @@ from mixed_r1.data.engine.table import Drops, FeatureTable
 from mixed_r1.data.engine.workdir import BuildError
 from mixed_r1.data.parquet import iter_rows
 from mixed_r1.data.recipe import Difficulty, Window
-from mixed_r1.data.storage import atomic_path
+from mixed_r1.files import atomic_path
 from mixed_r1.schema import Sample
 
 __all__ = ["Sampler", "Scorer", "find_too_easy_or_hard", "measure", "read_statistics", "write_statistics"]

@@ -6,7 +6,6 @@ file ``.fingerprint``, which is there only while the folder holds one build and 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ from mixed_r1.data.engine.workdir import Stage, write_json
 from mixed_r1.data.parquet import iter_rows
 from mixed_r1.data.recipe import Recipe
 from mixed_r1.data.stats import SetStatistics
-from mixed_r1.data.storage import atomic_path
+from mixed_r1.files import atomic_path, sha256_of
 from mixed_r1.schema import Sample, task_order
 
 __all__ = ["publish", "published", "write_figures"]
@@ -63,7 +62,7 @@ def write_figures(
         "rows": figures["rows by split"],
         "dropped": dropped,
         "images": (staging / "images").is_dir(),
-        "files": {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files},
+        "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in files},
     }
 
 
@@ -120,14 +119,6 @@ def published(out: Path, fingerprint: str) -> dict[str, Any] | None:
 def _manifest(out: Path) -> dict[str, Any]:
     path = out / MANIFEST
     return json.loads(path.read_text()) if path.is_file() else {}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _summary(

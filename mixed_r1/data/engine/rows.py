@@ -25,7 +25,8 @@ from mixed_r1.data.filters import Filter, Row
 from mixed_r1.data.parquet import SampleWriter
 from mixed_r1.data.recipe import Recipe, SourceSpec
 from mixed_r1.data.sources import Partition, Source, open_source
-from mixed_r1.data.storage import atomic_path, image_payload
+from mixed_r1.data.storage import image_payload
+from mixed_r1.files import atomic_path
 from mixed_r1.frames import convert
 from mixed_r1.images import ImageError, open_image
 from mixed_r1.schema import Sample

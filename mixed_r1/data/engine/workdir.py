@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixed_r1.data.storage import atomic_path
+from mixed_r1.files import atomic_path
 
 __all__ = ["BuildError", "Stage", "fingerprint", "locked", "write_json"]
 

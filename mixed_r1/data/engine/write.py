@@ -21,7 +21,7 @@ from mixed_r1.data.engine.workdir import write_json
 from mixed_r1.data.loaders import save_samples
 from mixed_r1.data.parquet import ROW_GROUP, iter_rows, sample_schema, table_writer
 from mixed_r1.data.recipe import Output
-from mixed_r1.data.storage import atomic_path
+from mixed_r1.files import atomic_path
 from mixed_r1.schema import Sample
 
 __all__ = ["WriteJob", "plan_writes", "run_write"]

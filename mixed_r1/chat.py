@@ -1,21 +1,24 @@
-"""From a sample to chat messages: the same for every family; the tokenizer's chat template does the rest."""
+"""From a sample to chat messages: the same for every model family, and for servers.
+
+The tokenizer's chat template, here or in the server, does the rest.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from mixed_r1.schema import LETTERS, Sample
+from mixed_r1.options import option_lines
+from mixed_r1.schema import Sample
 
-__all__ = ["chat_messages", "question_text"]
+__all__ = ["chat_messages", "question_text", "request_messages"]
 
 _ROLES = ("system", "user", "assistant")
 
 
 def question_text(sample: Sample) -> str:
     """The question, and for a multiple choice its options below it as lines ``A. text``."""
-    lines = [sample.question.strip()]
-    lines += [f"{letter}. {option}" for letter, option in zip(LETTERS, sample.options or (), strict=False)]
-    return "\n".join(lines)
+    return "\n".join([sample.question.strip(), *option_lines(sample.options)])
 
 
 def chat_messages(sample: Sample, system_prompt: str | None = None) -> list[dict[str, Any]]:
@@ -48,6 +51,32 @@ def chat_messages(sample: Sample, system_prompt: str | None = None) -> list[dict
     if system_prompt and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system_prompt}]})
     return messages
+
+
+def request_messages(
+    sample: Sample, system_prompt: str | None = None, *, image_uri: Callable[[Any], str]
+) -> list[dict[str, Any]]:
+    """``chat_messages`` in OpenAI's form, for a server: each image is the URI that ``image_uri`` makes of it.
+
+    A message of text alone is a plain text, which servers of text models want, its parts joined as chat
+    templates join them. Raises ValueError as ``chat_messages`` does.
+    """
+    images = iter(sample.images)
+    messages = []
+    for message in chat_messages(sample, system_prompt):
+        parts = message["content"]
+        if all(part["type"] == "text" for part in parts):
+            content: Any = "".join(part["text"] for part in parts)
+        else:
+            content = [_request_part(part, images, image_uri) for part in parts]
+        messages.append({"role": message["role"], "content": content})
+    return messages
+
+
+def _request_part(part: dict[str, str], images: Any, image_uri: Callable[[Any], str]) -> dict[str, Any]:
+    if part["type"] == "text":
+        return part
+    return {"type": "image_url", "image_url": {"url": image_uri(next(images))}}
 
 
 def _checked_message(message: dict[str, Any]) -> dict[str, Any]:
