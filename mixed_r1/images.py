@@ -100,7 +100,7 @@ def png_bytes(image: Image.Image) -> bytes:
 
 
 def thumbnail_uri(image: Image.Image, max_side: int) -> str:
-    """``image`` for a page, its longer side at most ``max_side`` pixels: small ones as PNG, others as JPEG."""
+    """``image`` for a page, at most ``max_side`` pixels long: small ones as PNG, others as JPEG."""
     shown = image.copy()
     shown.thumbnail((max_side, max_side))
     stream = io.BytesIO()
