@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from benchmarks.harness import Measurement
+__all__ = ["Bar", "Measurement", "Named", "Verdict", "bar_lines", "errs_by", "times_faster", "verdicts"]
 
-__all__ = ["Bar", "Named", "Verdict", "bar_lines", "errs_by", "times_faster", "verdicts"]
 
-Named = Mapping[str, "Measurement"]
+@dataclass(frozen=True)
+class Measurement:
+    """Seconds of ``clock``: "cpu" (processor time of the process: what one thread needs, whoever shares the
+    machine) or "wall"."""
+
+    name: str
+    is_peer: bool
+    error: float
+    median: float
+    p20: float
+    p80: float
+    clock: str
+    wall_median: float
+    rounds: int
+    peak_bytes: int | None
+
+
+Named = Mapping[str, Measurement]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from benchmarks.bars import Bar, errs_by, times_faster
 from benchmarks.bmas_levels import at_level, lower_levels
 from benchmarks.harness import Case, Contender
 from benchmarks.peers_bmas import peers
-from benchmarks.text import VOCABULARY, Batch, batch
+from benchmarks.text import Batch, batch, table_bits
 from mixed_r1_kernels import BmasScores, EmbeddingTable, bmas
 
 THREADS = (1, 2)
@@ -32,17 +32,6 @@ SCALING = [
     *((8, 16, 554, length, 2048) for length in (10, 1000)),
     *((prompts, 16, 554, 150, 2048) for prompts in (1, 64)),
 ]
-
-
-def table_bits(dim: int) -> np.ndarray:
-    """A bfloat16 table [VOCABULARY, dim] as uint16 bits: rows share a direction, as trained embeddings do."""
-    rng = np.random.default_rng(0)
-    shared = rng.standard_normal(dim, np.float32)
-    bits = np.empty((VOCABULARY, dim), np.uint16)
-    for begin in range(0, VOCABULARY, 4096):
-        rows = rng.standard_normal((4096, dim), np.float32) * np.float32(0.02) + np.float32(0.01) * shared
-        bits[begin : begin + 4096] = rows.view(np.uint32) >> 16
-    return bits
 
 
 def cases(options: argparse.Namespace) -> Iterator[Case]:

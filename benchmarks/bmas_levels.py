@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.harness import ROOT
-from benchmarks.text import batch
+from benchmarks.text import batch, table_bits
 from mixed_r1_kernels import EmbeddingTable, _native, bmas
 
 LEVELS = ("generic", "avx2", "avx512", "avx512bf16", "amx")
@@ -46,8 +46,6 @@ def at_level(name: str, shape: tuple[int, int, int, int], dim: int) -> Level:
 
 
 def main() -> None:
-    from benchmarks.bmas import table_bits
-
     *shape, dim = map(int, sys.argv[1:-1])
     data = batch(*shape)
     table = EmbeddingTable(table_bits(dim), dtype="bfloat16")

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.bars import Bar, Verdict, bar_lines
+from benchmarks.bars import Bar, Measurement, Verdict, bar_lines
 
 __all__ = [
     "Case",
@@ -76,23 +76,6 @@ class Case:
     parameters: dict[str, Any] = field(default_factory=dict)
     synchronize: Callable[[], None] | None = None  # for devices that run behind the caller
     bars: Sequence[Bar] = ()
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Seconds of ``clock``: "cpu" (processor time of the process: what one thread needs, whoever shares the
-    machine) or "wall"."""
-
-    name: str
-    is_peer: bool
-    error: float
-    median: float
-    p20: float
-    p80: float
-    clock: str
-    wall_median: float
-    rounds: int
-    peak_bytes: int | None
 
 
 def measure(case: Case, *, clock: str, seconds: float, max_rounds: int = 200) -> list[Measurement]:

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.bmas import table_bits
 from benchmarks.harness import Case, Contender
 from benchmarks.peers_bmas import peers
 from benchmarks.peers_rewards import per_sample_rewards
-from benchmarks.text import VOCABULARY, batch
+from benchmarks.text import VOCABULARY, batch, table_bits
 from benchmarks.worst_completions import FAMILIES, SIZES, seconds, slope
 from mixed_r1.rewards import MixedReward
 from mixed_r1.schema import LETTERS, Sample

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Batch", "batch", "tokenised_sentences"]
+__all__ = ["VOCABULARY", "Batch", "batch", "table_bits", "tokenised_sentences"]
 
 VOCABULARY = 32768
 
@@ -81,3 +81,14 @@ def batch(num_prompts: int, num_completions: int, length: int, reference_length:
         lengths = rng.integers(max(1, length // 5), length * 9 // 5 + 1, num_completions)
         completions += [draw(int(count)) for count in lengths]
     return Batch(completions, references, np.repeat(np.arange(num_prompts), num_completions))
+
+
+def table_bits(dim: int) -> np.ndarray:
+    """A bfloat16 table [VOCABULARY, dim] as uint16 bits: rows share a direction, as trained embeddings do."""
+    rng = np.random.default_rng(0)
+    shared = rng.standard_normal(dim, np.float32)
+    bits = np.empty((VOCABULARY, dim), np.uint16)
+    for begin in range(0, VOCABULARY, 4096):
+        rows = rng.standard_normal((4096, dim), np.float32) * np.float32(0.02) + np.float32(0.01) * shared
+        bits[begin : begin + 4096] = rows.view(np.uint32) >> 16
+    return bits

@@ -24,7 +24,7 @@ LAYERS = [
     {"integrations", "serve", "train_config"},
     {"rollout", "engines"},
     {"train"},
-    {"plan", "demo"},
+    {"plan", "demo", "difficulty"},
     {"report"},
     {"cli"},
     {"__main__"},
@@ -109,6 +109,42 @@ def test_files_hold_one_idea():
         str(path.relative_to(ROOT)): n for path in sources if (n := len(path.read_text().splitlines())) > 400
     }
     assert too_long == {}
+
+
+@pytest.mark.parametrize("folder", ["mixed_r1", "kernels/mixed_r1_kernels", "benchmarks"])
+def test_no_module_reaches_itself(folder: str):
+    """No circle of imports, lazy ones and those for types alone included."""
+    root = ROOT / folder
+    names = {path: module_name(path, root) for path in root.rglob("*.py")}
+    known = set(names.values())
+    imports = {name: set(neighbours(path, known)) for path, name in names.items()}
+    circles = [name for name in imports if name in reached(name, imports)]
+    assert circles == []
+
+
+def neighbours(path: Path, known: set[str]) -> Iterator[str]:
+    """Modules of ``known`` that a file imports; of ``from package import module``, the module."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in known else node.module for name in inside if node.module in known)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+
+
+def module_name(path: Path, root: Path) -> str:
+    return ".".join((root.name, *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def reached(start: str, imports: dict[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(imports[start])
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(imports[name])
+    return found
 
 
 def test_functions_fit_on_a_page():

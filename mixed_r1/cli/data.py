@@ -58,9 +58,9 @@ def build(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from mixed_r1.cli.console import Console, plain_table
-    from mixed_r1.cli.difficulty import open_difficulty
     from mixed_r1.data.engine import build as run_build
     from mixed_r1.data.recipe import Recipe
+    from mixed_r1.difficulty import open_difficulty
 
     settings = Recipe.read(recipe, tuple(overrides or ()))
     sampler, scorer = (None, None) if settings.difficulty is None else open_difficulty(settings, embeddings)

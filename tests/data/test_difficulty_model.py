@@ -11,13 +11,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mixed_r1.cli.app import app
-from mixed_r1.cli.difficulty import open_difficulty
 from mixed_r1.data import load_samples, save_samples
 from mixed_r1.data.engine import build
 from mixed_r1.data.engine.workdir import BuildError
 from mixed_r1.data.mini import sft_target
 from mixed_r1.data.recipe import Recipe
 from mixed_r1.demo.warmup import Example, in_model_frame, warm_up
+from mixed_r1.difficulty import open_difficulty
 from mixed_r1.models import tiny_adapter
 from mixed_r1.schema import Sample
 

@@ -12,6 +12,7 @@ from mixed_r1.data.recipe import Difficulty, LocalModel, Recipe
 from mixed_r1.data.servers import ServerSampler
 from mixed_r1.images import ImageError
 from mixed_r1.rewards import MixedReward, RewardConfig
+from mixed_r1.rewards.load import load_reward
 from mixed_r1.schema import Sample
 from mixed_r1.tasks import task_of
 
@@ -49,7 +50,7 @@ def open_difficulty(recipe: Recipe, embeddings: Path | None = None) -> tuple[Sam
     resize = spec.servers.smart_resize
     if settings.box_frame == "resized" and resize is None:
         raise BuildError("difficulty.servers.smart_resize must be given for box_frame resized, got none")
-    reward = _reward(settings, embeddings)
+    reward = load_reward(settings, embeddings=embeddings)
 
     def scorer(completions: list[str], samples: list[Sample]) -> list[float]:
         return _scores(reward, completions, [_seen_at(sample, resize) for sample in samples])
@@ -75,7 +76,7 @@ class _LocalModel:
             system_prompt=model.system_prompt,
         )
         settings = RewardConfig.from_mapping({**_TASK_ALONE, **spec.reward})
-        self._reward = _reward(settings.with_frame(self._adapter.box_frame), path)
+        self._reward = load_reward(settings.with_frame(self._adapter.box_frame), embeddings=path)
         self._params = SamplingParams(model.max_tokens, temperature=model.temperature, top_p=model.top_p)
         self._seed, self._max_rows = spec.seed, model.max_rows
         self._encoded: dict[str, Sample] = {}
@@ -111,17 +112,6 @@ class _LocalModel:
             value if sample.id in self._encoded else float("nan")
             for value, sample in zip(_scores(self._reward, completions, shown), samples, strict=True)
         ]
-
-
-def _reward(settings: RewardConfig, model: Path | None) -> MixedReward:
-    if model is None:
-        return MixedReward(config=settings)
-    from transformers import AutoTokenizer
-
-    from mixed_r1_kernels import EmbeddingTable
-
-    table, tokenizer = EmbeddingTable.from_pretrained(model), AutoTokenizer.from_pretrained(model)
-    return MixedReward(table, tokenizer, config=settings)
 
 
 def _scores(reward: MixedReward, completions: list[str], samples: list[Sample]) -> list[float]:
