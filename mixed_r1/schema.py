@@ -13,7 +13,18 @@ from mixed_r1.options import LETTERS
 from mixed_r1.tasks import CLOSED_TASKS, TASKS, TaskName, task_of, task_order
 from mixed_r1_kernels.reason import Reason
 
-__all__ = ["CLOSED_TASKS", "FRAMES", "LETTERS", "TASKS", "Box", "Frame", "Reason", "Sample", "TaskName", "task_order"]
+__all__ = [
+    "CLOSED_TASKS",
+    "FRAMES",
+    "LETTERS",
+    "TASKS",
+    "Box",
+    "Frame",
+    "Reason",
+    "Sample",
+    "TaskName",
+    "task_order",
+]
 
 MAX_SIDE = 1 << 31
 

@@ -26,12 +26,25 @@ DISTRIBUTION = {
 }
 # Declared though no line of ours imports them, and why.
 BY_NAME = {
+    "gguf": "transformers reads GGUF files by it",
     "pandas": "vega-datasets returns its tables in it",
     "tensorboard": "torch.utils.tensorboard writes for it",
     "trackio": "settings name it",
     "wandb": "settings name it",
 }
-OPTIONAL = ("mini", "data", "ray", "deepspeed", "lora", "math", "triton", "vllm", "tracking", "serve")
+OPTIONAL = (
+    "mini",
+    "data",
+    "ray",
+    "deepspeed",
+    "lora",
+    "math",
+    "triton",
+    "vllm",
+    "tracking",
+    "serve",
+    "weights",
+)
 
 
 def names(requirements: list[str]) -> set[str]:

@@ -24,7 +24,7 @@ from mixed_r1.data.mini_kinds import KINDS, Fields
 from mixed_r1.data.mini_material import SPLITS, Material, load_material
 from mixed_r1.data.recipe import Output, Recipe, SourceSpec
 from mixed_r1.data.storage import image_payload
-from mixed_r1.options import LETTERS, option_lines
+from mixed_r1.options import option_lines
 from mixed_r1.schema import Sample
 from mixed_r1.tasks import task_of
 

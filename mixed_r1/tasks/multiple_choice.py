@@ -12,8 +12,8 @@ __all__ = ["MultipleChoice"]
 
 
 class MultipleChoice(Task):
-    """The answer is the letter of one of ``options`` ("A" is the first), its text, or its index from 0; several
-    letters where all of them must be chosen.
+    """The answer is the letter of one of ``options`` ("A" is the first), its text, or its index from 0;
+    several letters where all of them must be chosen.
     """
 
     name = "multiple_choice"

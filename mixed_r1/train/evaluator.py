@@ -127,7 +127,7 @@ class Evaluator:
         found: dict[str, tuple[str, float]] | None = None
         if self.ranks.first:
             rows = [
-                as_scored(sample, self.adapter.encode(sample)) if sample.task == "grounding" else sample
+                as_scored(sample, self.adapter.encode(sample)) if sample.boxes else sample
                 for sample in self.rows.validation
             ]
             found = best_constants(rows, self.reward, given)

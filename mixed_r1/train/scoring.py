@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from mixed_r1.data.stats import short_gold
 from mixed_r1.config import ConfigError
+from mixed_r1.data.stats import short_gold
 from mixed_r1.models import ModelAdapter, box_frame_of
 from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward, RewardBatch, RewardConfig, RewardFunction
 from mixed_r1.rewards.reward import function_name
 from mixed_r1.rollout import Completion, Group
-from mixed_r1.train.evaluation import shortened
 from mixed_r1.schema import Sample
 from mixed_r1.tasks import task_number
+from mixed_r1.train.evaluation import shortened
 from mixed_r1.train.loss import overlong_penalty
 from mixed_r1.train_config import TrainConfig
 from mixed_r1_kernels import EmbeddingTable, TaskEma, group_advantages
