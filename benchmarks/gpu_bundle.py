@@ -47,7 +47,9 @@ def normal(name: str) -> str:
 
 def requirements() -> list[str]:
     """What training, its tests and the peer of the training step need."""
-    import tomllib
+    if sys.version_info < (3, 11):
+        raise SystemExit("the bundle must be made with Python 3.11 or later, which reads pyproject.toml")
+    import tomllib  # novm (the sources are Python 3.10; this one program is not)
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
