@@ -35,6 +35,8 @@ def image_text_processor(adapter: Any) -> Any:
         def __init__(self, image_processor: Any = None, tokenizer: Any = None, **options: Any) -> None:
             super().__init__(image_processor, tokenizer, None, **options)
 
+    # As the published tokenizers have it; TRL pads prompts on the left, and their token types as this says.
+    adapter.tokenizer.padding_side = "left"
     options = {"chat_template": adapter.tokenizer.chat_template}
     if adapter.family == "internvl":
         options["image_seq_length"] = adapter.model.config.image_seq_length

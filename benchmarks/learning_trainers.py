@@ -1,13 +1,15 @@
-"""Does a pretrained model learn, and what does it cost? Our trainer and TRL's on one start.
+"""Our trainer and TRL's on one start: do they learn, and what does it cost?
 
-    python -m benchmarks.learning_weights --seeds 0 1 2                        # ours, as the demo trains
-    python -m benchmarks.learning_weights --seeds 0 --trainers mixed_r1 trl --eval-every 5
+    python -m benchmarks.learning_trainers --seeds 0 1 2 --trainers mixed_r1 trl --steps 100
+    python -m benchmarks.learning_trainers --start smollm2 --seeds 0 1 2        # ours, as the demo trains
 
-The start of a seed is what ``mixed-r1 demo --weights smollm2`` assembles and warms up. Both trainers get its
-weights, the same LoRA adapters, rows, rewards, learning rate, steps and group sizes. Each run is a process of
-its own: its peak of resident memory is the trainer's. Processor seconds count training steps alone, without
-evaluation, set-up and warm-up. TRL 1.16 fails on rows with and without images in one batch, so its rows are
-sorted into steps of one kind; ours are drawn as they come.
+``--start`` is the embedded model of a family as ``mixed-r1 demo`` warms it up, or ``smollm2``, what
+``mixed-r1 demo --weights smollm2`` assembles. Both trainers get its weights (and the same LoRA adapters),
+rows, rewards, learning rate, steps and group sizes. Each run is a process of its own: its peak of resident
+memory is the trainer's. Processor seconds count training steps alone, without evaluation, set-up and
+warm-up. TRL 1.16 fails on rows with and without images in one batch: of the embedded data only rows with an
+image are used, by both trainers; of ``smollm2`` its rows are sorted into steps of one kind, ours come as
+they are drawn.
 
 A run is one JSON line: by task the greedy reward on held-out rows before and after, their paired difference
 with its standard error, and the share of the commonest answer among the completions of the last steps.
@@ -27,7 +29,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -109,25 +111,37 @@ def train_trl(config: Any) -> Learning:
 
     from benchmarks.trl_peer import grpo_trainer, quiet
     from mixed_r1.data import load_samples
+    from mixed_r1.data.mixture import held_out as held_out_rows
     from mixed_r1.engines.lora import add_lora
     from mixed_r1.models import load_adapter
     from mixed_r1.models.attention import ATTENTION
-    from mixed_r1.rewards import MixedReward
     from mixed_r1.rollout import SamplingParams
-    from mixed_r1.train.evaluation import evaluate
+    from mixed_r1.train import make_reward
+    from mixed_r1.train.evaluation import as_scored, evaluate
 
     adapter = load_adapter(config.model, **config.load_options())
-    add_lora(adapter, config)
-    reward = MixedReward(config=config.reward.model_copy(update={"box_frame": adapter.box_frame}))
-    rows = _steps_of_one_kind(load_samples(config.data), config.prompts_per_step)
-    held_out = load_samples(config.validation)[: config.eval_samples]
+    if config.lora_rank:
+        add_lora(adapter, config)
+    samples = load_samples(config.data)
+    reward = make_reward(config, adapter, samples)
+    rows = _steps_of_one_kind(samples, config.prompts_per_step)
+    rows = rows[: config.steps * config.prompts_per_step]
+    sizes: dict[int, Any] = {}
+    held_out = held_out_rows(load_samples(config.validation), config.eval_samples)
     learning, spent = Learning(), [0.0]
     late: list[tuple[str, str]] = []
 
     def score(completions: list[Any], index: list[int], **_: Any) -> list[float]:
         texts = [completion[0]["content"] for completion in completions]
         late.extend((rows[i].task, text.strip()) for text, i in zip(texts, index, strict=True))
-        return reward(texts, [rows[i] for i in index]).total.tolist()
+        return reward(texts, [scored(i) for i in index]).total.tolist()
+
+    def scored(i: int) -> Any:
+        """The row with the image sizes that its boxes need, found once."""
+        if i not in sizes:
+            boxed = rows[i].task == "grounding"
+            sizes[i] = as_scored(rows[i], adapter.encode(rows[i])) if boxed else rows[i]
+        return sizes[i]
 
     def look(step: int) -> None:
         started = time.process_time()
@@ -208,42 +222,93 @@ def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def run_one(trainer: str, start: Path, settings: Any, *, eval_every: int) -> dict[str, Any]:
-    """Train once in this process, from ``start`` (its ``data`` and ``model``). The record, with memory."""
+class Start(NamedTuple):
+    """Where both trainers begin: ``prepare(folder)`` makes it, ``config(folder)`` trains from it."""
+
+    name: str
+    settings: Any
+    prepare: Callable[[Path], None]
+    config: Callable[[Path], Any]
+
+
+def open_start(name: str, *, seed: int, steps: int | None, test_rows: int | None) -> Start:
+    """The start that ``--start`` names, with its own settings where none are given."""
+    if name == "smollm2":
+        from mixed_r1.demo.real_weights import RealWeightsSettings
+
+        return pretrained(_with(RealWeightsSettings(seed=seed), steps=steps, test_rows=test_rows))
+    from mixed_r1.demo import DemoSettings
+
+    return embedded(_with(DemoSettings(family=name, seed=seed), steps=steps, held_out=test_rows))
+
+
+def pretrained(settings: Any) -> Start:
+    """SmolLM2 with a vision tower: ``settings`` are RealWeightsSettings."""
+    from mixed_r1.demo.real_weights import prepare_real_weights, real_weights_config
+
+    def prepare(folder: Path) -> None:
+        from rich.console import Console
+
+        control = prepare_real_weights(folder, settings, console=Console(stderr=True))
+        (folder / "control.json").write_text(json.dumps(control.record()))
+
+    return Start("smollm2", settings, prepare, lambda folder: real_weights_config(folder, settings))
+
+
+def embedded(settings: Any) -> Start:
+    """The embedded model and those of its rows that have an image: ``settings`` are DemoSettings."""
+    from mixed_r1.demo import demo_config, prepare_demo
+
+    splits = ("train", "test")
+
+    def prepare(folder: Path) -> None:
+        from rich.console import Console
+
+        from mixed_r1.data import load_samples, save_samples
+        from mixed_r1.ranks import Ranks
+
+        with Ranks() as ranks:
+            prepare_demo(folder, settings, console=Console(stderr=True), ranks=ranks)
+        for split in splits:
+            rows = [sample for sample in load_samples(folder / "data" / split) if sample.images]
+            save_samples(rows, folder / "with-image" / f"{split}.parquet")
+
+    def config(folder: Path) -> Any:
+        train, test = (folder / "with-image" / f"{split}.parquet" for split in splits)
+        return demo_config(folder, settings).model_copy(update={"data": train, "validation": test})
+
+    return Start(settings.family, settings, prepare, config)
+
+
+def _with(settings: Any, **given: Any) -> Any:
+    return replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+def run_one(trainer: str, start: Start, folder: Path, *, eval_every: int) -> dict[str, Any]:
+    """Train once in this process, from what ``start.prepare`` left in ``folder``. The record, with memory."""
     from benchmarks.harness import hardware, versions
-    from mixed_r1.demo.real_weights import real_weights_config
 
     train: Callable[[Any], Learning] = {"mixed_r1": train_ours, "trl": train_trl}[trainer]
-    with TemporaryDirectory() as folder:
-        config = real_weights_config(start, settings)
-        config = config.model_copy(update={"out": Path(folder) / "run", "eval_every": eval_every})
+    with TemporaryDirectory() as scratch:
+        config = start.config(folder)
+        config = config.model_copy(update={"out": Path(scratch) / "run", "eval_every": eval_every})
         _reset_peak()
         learning = train(config)
         peak = _status_mb("VmHWM")
-    control = start / "control.json"
+    control = folder / "control.json"
     return {
-        "op": "learning_weights",
+        "op": "learning_trainers",
+        "start": start.name,
         "trainer": trainer,
         "date": datetime.date.today().isoformat(),
         **learning.record(),
         "peak_memory_mb": peak,
         "blank_control_of_the_start": json.loads(control.read_text()) if control.exists() else None,
-        "settings": asdict(settings),
+        "settings": asdict(start.settings),
         "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or None,
         "hardware": hardware(),
         "versions": versions(),
     }
-
-
-def prepare(start: Path, settings: Any) -> None:
-    """What both trainers start from; done once for a seed."""
-    from rich.console import Console
-
-    from mixed_r1.demo.real_weights import prepare_real_weights
-
-    if not (start / "control.json").exists():
-        control = prepare_real_weights(start, settings, console=Console(stderr=True))
-        (start / "control.json").write_text(json.dumps(control.record()))
 
 
 def _reset_peak() -> None:
@@ -262,53 +327,56 @@ def _status_mb(key: str) -> int | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.learning_weights", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.learning_trainers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--start", choices=("qwen2_5_vl", "internvl", "smollm2"), default="qwen2_5_vl")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--trainers", nargs="+", choices=(*TRAINERS, "prepare"), default=["mixed_r1"])
+    parser.add_argument("--trainers", nargs="+", choices=TRAINERS, default=["mixed_r1"])
     parser.add_argument("--steps", type=int)
     parser.add_argument("--eval-every", type=int, default=0, help="steps between greedy evaluations")
     parser.add_argument("--test-rows", type=int)
-    parser.add_argument("--starts", type=Path, default=Path("runs/learning-weights"), help="kept for reuse")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # one run, in this process
+    parser.add_argument("--starts", type=Path, default=Path("runs/learning-trainers"), help="kept for reuse")
+    parser.add_argument("--out", type=Path, help="JSON lines (default: benchmarks/results/<date>-...)")
+    parser.add_argument("--here", choices=("prepare", "train"), help=argparse.SUPPRESS)  # in this process
     options = parser.parse_args()
-    out = options.out or RESULTS / f"{datetime.date.today().isoformat()}-learning-weights.jsonl"
+    out = options.out or RESULTS / f"{datetime.date.today().isoformat()}-learning_trainers.jsonl"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if not options.here:
+    if options.here is None:
         for seed in options.seeds:
             for trainer in options.trainers:
-                _in_a_process(seed, trainer, options, out)
+                _in_processes(seed, trainer, options, out)
         return
     import torch
 
-    from mixed_r1.demo.real_weights import RealWeightsSettings
-
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    given = {"steps": options.steps, "test_rows": options.test_rows}
-    settings = replace(
-        RealWeightsSettings(seed=options.seeds[0]), **{k: v for k, v in given.items() if v is not None}
-    )
-    start = options.starts / f"seed-{settings.seed}"
-    if options.trainers == ["prepare"]:
-        prepare(start, settings)
+    (seed,) = options.seeds
+    start = open_start(options.start, seed=seed, steps=options.steps, test_rows=options.test_rows)
+    folder = options.starts / f"{options.start}-{seed}"
+    if options.here == "prepare":
+        if not (folder / "model").exists():
+            start.prepare(folder)
         return
-    record = run_one(options.trainers[0], start, settings, eval_every=options.eval_every)
+    record = run_one(options.trainers[0], start, folder, eval_every=options.eval_every)
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a") as file:
         file.write(json.dumps(record) + "\n")
     for task, row in record["tasks"].items():
-        print(f"{record['trainer']:9} seed {settings.seed} {task:16}", json.dumps(row))
+        print(f"{record['trainer']:9} seed {seed} {task:16}", json.dumps(row))
     print(f"{record['processor_seconds']} processor seconds, {record['peak_memory_mb']} MB at most")
 
 
-def _in_a_process(seed: int, trainer: str, options: argparse.Namespace, out: Path) -> None:
+def _in_processes(seed: int, trainer: str, options: argparse.Namespace, out: Path) -> None:
     """The start (where it is not there yet) and the run, each in a process of its own."""
-    shared = ["--seeds", str(seed), "--starts", str(options.starts), "--out", str(out), "--here"]
-    shared += [] if options.steps is None else ["--steps", str(options.steps)]
-    shared += [] if options.test_rows is None else ["--test-rows", str(options.test_rows)]
-    shared += ["--eval-every", str(options.eval_every)]
-    for what in ("prepare", trainer):
-        command = [sys.executable, "-m", "benchmarks.learning_weights", *shared, "--trainers", what]
+    shared = ["--start", options.start, "--seeds", str(seed), "--trainers", trainer, "--out", str(out)]
+    shared += ["--starts", str(options.starts), "--eval-every", str(options.eval_every)]
+    for name in ("steps", "test_rows"):
+        value = getattr(options, name)
+        shared += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+    for what in ("prepare", "train"):
+        command = [sys.executable, "-m", "benchmarks.learning_trainers", *shared, "--here", what]
         subprocess.run(command, check=True)
 
 

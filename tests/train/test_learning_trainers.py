@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.learning_weights import run_one
+from benchmarks.learning_trainers import Start, embedded, run_one
 from mixed_r1.data import save_samples
-from mixed_r1.demo.real_weights import RealWeightsSettings, train_and_test_rows
+from mixed_r1.demo import DemoSettings
+from mixed_r1.demo.real_weights import RealWeightsSettings, real_weights_config, train_and_test_rows
 from mixed_r1.models import tiny_adapter
 
 pytest.importorskip("easy_vqa")
@@ -34,7 +35,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RealWeightsSe
 def test_both_trainers_from_one_start(start):
     """Equal greedy rewards before, evaluations at the same steps, seconds and memory of each."""
     root, settings = start
-    ours, theirs = (run_one(name, root, settings, eval_every=2) for name in ("mixed_r1", "trl"))
+    begin = Start("tiny", settings, lambda folder: None, lambda folder: real_weights_config(folder, settings))
+    ours, theirs = (run_one(name, begin, root, eval_every=2) for name in ("mixed_r1", "trl"))
     for record in (ours, theirs):
         assert [step for step, _, _ in record["curve"]] == [0, 2, 4]
         seconds = [second for _, second, _ in record["curve"]]
@@ -50,3 +52,15 @@ def test_both_trainers_from_one_start(start):
     assert ours["curve"][0][2] == theirs["curve"][0][2]
     for task, row in ours["tasks"].items():
         assert row["before"] == theirs["tasks"][task]["before"]
+
+
+@pytest.mark.slow
+def test_both_trainers_on_the_embedded_data(tmp_path):
+    """The demo's start at its smallest: rows with an image, whole weights, BMAS and boxes scored alike."""
+    begin = embedded(DemoSettings(warmup_steps=2, steps=2, prompts_per_step=8, held_out=40))
+    begin.prepare(tmp_path)
+    ours, theirs = (run_one(name, begin, tmp_path, eval_every=1) for name in ("mixed_r1", "trl"))
+    for record in (ours, theirs):
+        assert record["tasks"]["all"]["rows"] == 40 and record["start"] == "qwen2_5_vl"
+        assert {"grounding", "open_ended", "chart"} < set(record["tasks"])
+    assert ours["curve"][0][2] == theirs["curve"][0][2]
