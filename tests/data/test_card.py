@@ -52,7 +52,10 @@ def test_what_the_page_shows_is_what_the_set_holds(built, browser):
     rows = {split: load_samples(built.out / split) for split in built.rows}
     page = browser.new_page()
     page.goto((built.out / "card.html").as_uri())
-    kept, dropped = tables(page)
+    kept, constants, dropped = tables(page)
+    for task, gold, share, _ in constants[1:]:
+        golds = Counter(s.answer for samples in rows.values() for s in samples if s.task == task)
+        assert share == f"{100 * golds[gold] / golds.total():.1f}%" and golds[gold] == max(golds.values())
     assert kept[0][:6] == ["task", "source", "train", "validation", "test", "all"]
     counts = Counter((s.task, s.source, split) for split, samples in rows.items() for s in samples)
     for task, source, *numbers in (line[:6] for line in kept[1:]):
