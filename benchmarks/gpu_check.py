@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from benchmarks.gpu_bundle import source_digest
+from benchmarks.gpu_environment import why_no_interpreter
 from benchmarks.gpu_parts import Part, Runner, Stage
 from benchmarks.gpu_programs import NAMES
 
@@ -101,11 +102,11 @@ def _checks(place: Place) -> Iterator[Part]:
         if path.stem == "device_memory":  # for the interpreter alone
             continue
         command: list[object] = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", path]
-        environment = {}
+        environment, left_out = {}, ""
         if place.dry:
             command += ["-k", DRY_TESTS]
-            environment = {"TRITON_INTERPRET": "1"}
-        yield Part(path.stem, command, 75, environment)
+            environment, left_out = {"TRITON_INTERPRET": "1"}, why_no_interpreter()
+        yield Part(path.stem, command, 75, environment, left_out)
     for name in NAMES:
         if not place.dry or name == "box_iou":  # a thread for each of the GPU's: the others take minutes
             yield Part(f"program {name}", place.python("benchmarks.gpu_programs", name), 60)

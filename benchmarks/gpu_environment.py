@@ -9,12 +9,29 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import platform
+import re
 import shutil
 import subprocess
 import sys
 
 PACKAGES = ("torch", "triton", "transformers", "numpy", "tokenizers", "pydantic", "datasets", "trl", "pytest")
 TOOLS = ("nvcc", "compute-sanitizer", "nvidia-smi", "git", "g++")
+
+
+def why_no_interpreter() -> str:
+    """Why Triton's interpreter cannot run here; "" where it can."""
+    try:
+        triton, numpy = (importlib.metadata.version(name) for name in ("triton", "numpy"))
+    except importlib.metadata.PackageNotFoundError:
+        return "triton is not installed"
+    # Up to 3.6 it takes arrays of one element for scalars, which NumPy 2.4 refuses.
+    if _numbers(triton) < (3, 7) and _numbers(numpy) >= (2, 4):
+        return f"the interpreter of triton {triton} does not work with NumPy {numpy}"
+    return ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def main() -> int:

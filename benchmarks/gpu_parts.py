@@ -24,12 +24,14 @@ _TAIL = 4000  # characters of a part's output in its record
 
 
 class Part(NamedTuple):
-    """A program. ``limit``: the most seconds it may take, of what is left to its stage."""
+    """A program. ``limit``: the most seconds it may take, of what is left to its stage. ``left_out``: why it
+    cannot run here, where it cannot."""
 
     name: str
     command: Sequence[object]
     limit: float
     environment: Mapping[str, str] = {}
+    left_out: str = ""
 
 
 class Stage(NamedTuple):
@@ -83,6 +85,9 @@ class Runner:
             while waiting or running:
                 while waiting and len(running) < stage.at_once:
                     part = waiting.pop(0)
+                    if part.left_out:
+                        self.leave_out(stage.name, part.name, part.left_out)
+                        continue
                     if ends - time.monotonic() < 1:
                         passed = self.leave_out(stage.name, part.name, "no time left")
                         continue

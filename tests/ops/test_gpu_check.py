@@ -19,6 +19,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from benchmarks import gpu_cases, gpu_check, gpu_oracles, gpu_programs, gpu_train_step
+from benchmarks.gpu_environment import why_no_interpreter
 from benchmarks.gpu_parts import Part, Runner, Stage
 from benchmarks.gpu_timing import Ceilings, GpuCase, GpuContender, measure_case
 from mixed_r1.models import load_adapter, tiny_adapter
@@ -299,3 +300,20 @@ def test_the_torch_formula_of_bmas() -> None:
     assert name == "torch, padded, bf16"
     # Unit rows rounded to bfloat16, products too.
     assert gpu_cases.largest_difference(torch.from_numpy(problem.expected))(formula()) < 2e-2
+
+
+@pytest.mark.parametrize(
+    ("triton", "numpy", "works"),
+    [("3.6.0", "2.3.5", True), ("3.6.0", "2.4.0", False), ("3.7.1", "2.5.2", True)],
+)
+def test_the_interpreter_is_left_out_where_it_cannot_run(monkeypatch, tmp_path, triton, numpy, works):
+    versions = {"triton": triton, "numpy": numpy}
+    monkeypatch.setattr("benchmarks.gpu_environment.importlib.metadata.version", versions.__getitem__)
+    reason = "" if works else f"the interpreter of triton {triton} does not work with NumPy {numpy}"
+    assert why_no_interpreter() == reason
+    runner = Runner(tmp_path, time.monotonic() + 60, Path.cwd(), dict(os.environ))
+    part = Part("device", [sys.executable, "-c", "print('ran')"], 20, {}, why_no_interpreter())
+    assert runner.run(Stage("checks", 30, [part])), "what cannot run here has not failed"
+    assert [(one.outcome, one.output.strip()) for one in runner.outcomes] == [
+        ("passed", "ran") if works else ("left out", reason)
+    ]

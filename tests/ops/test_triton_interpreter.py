@@ -3,8 +3,6 @@ TRITON_INTERPRET is read where @triton.jit is. interpreter_red_zones.py checks e
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
 import re
 import subprocess
@@ -13,24 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu_environment import why_no_interpreter
 
-def numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-
-
-# Up to 3.6 the interpreter takes arrays of one element for scalars, which NumPy 2.4 refuses.
-TOO_OLD = (
-    importlib.util.find_spec("triton") is not None
-    and numbers(importlib.metadata.version("triton")) < (3, 7)
-    and numbers(importlib.metadata.version("numpy")) >= (2, 4)
-)
 FILES = sorted(Path(__file__).parent.glob("device_*.py"))
 
 
-@pytest.mark.skipif(TOO_OLD, reason="Triton's interpreter before 3.7 does not work with NumPy 2.4")
+@pytest.mark.skipif(why_no_interpreter() != "", reason=why_no_interpreter())
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_values_in_the_interpreter(path: Path) -> None:
-    pytest.importorskip("triton")
     search_path = os.pathsep.join([str(path.parent), *filter(None, sys.path)])
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": search_path}
     environment.pop("MIXED_R1_IMPL", None)
