@@ -5,10 +5,11 @@ found by name, every csrc/core/*.cpp and csrc/numpy_*.cpp, so a new op changes n
 name ends in an instruction set gets that set's flags. MIXED_R1_BUILD_JOBS=N runs N compilers at once
 (default: one per core).
 
-``mixed_r1_kernels._torch_ops`` (torch.ops.mixed_r1.*) is built where torch can be imported, that is, without
-build isolation: MIXED_R1_TORCH_OPS=auto|0|1; 1 makes its absence an error. With a CUDA torch and an nvcc of
-its major version it includes csrc/cuda: MIXED_R1_CUDA=auto|0|1, MIXED_R1_CUDA_ARCHS="80 90a". Such a module
-fits one version of torch: MIXED_R1_LOCAL_VERSION="cu130.torch2.13" says so in the version of the wheel.
+``mixed_r1_kernels._torch_ops`` (torch.ops.mixed_r1.*, csrc/torch_*.cpp) is built where torch can be imported,
+that is, without build isolation: MIXED_R1_TORCH_OPS=auto|0|1; 1 makes its absence an error. With a CUDA torch
+and an nvcc of its major version it includes csrc/cuda and csrc/torch_*_cuda.cpp: MIXED_R1_CUDA=auto|0|1,
+MIXED_R1_CUDA_ARCHS="80 90a". Such a module fits one version of torch: MIXED_R1_LOCAL_VERSION="cu130.torch2.13"
+says so in the version of the wheel.
 """
 
 from __future__ import annotations
@@ -111,12 +112,13 @@ def torch_extensions() -> list[Extension]:
         return []
     with_cuda = uses_cuda(torch)
     core = [source for source in core_sources() if not Path(source).stem.startswith("verify")]
-    cuda = ["csrc/torch_cuda.cpp", *sorted_sources("csrc/cuda/*.cu")] if with_cuda else []
+    ops = [name for name in sorted_sources("csrc/torch_*.cpp") if not name.endswith("_cuda.cpp")]
+    cuda = [*sorted_sources("csrc/torch_*_cuda.cpp"), *sorted_sources("csrc/cuda/*.cu")] if with_cuda else []
     toolkit = [cuda_toolkit()] if with_cuda else []
     return [
         Extension(
             "mixed_r1_kernels._torch_ops",
-            sources=["csrc/torch_module.cpp", "csrc/torch_checks.cpp", *core, *cuda],
+            sources=[*ops, *core, *cuda],
             include_dirs=["csrc"],
             library_dirs=[*cpp_extension.library_paths(), *(str(path / "lib64") for path in toolkit)],
             libraries=[

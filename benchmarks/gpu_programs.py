@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CHECKS = ROOT / "tests" / "ops" / "cuda_on_cpu"
 FOLDER = "MIXED_R1_GPU_PROGRAMS"
-NAMES = ("advantages", "bmas", "box_iou")
+NAMES = ("bmas", "box_iou", "group_advantages")
 
 
 def sources(name: str) -> list[Path]:

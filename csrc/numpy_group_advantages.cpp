@@ -5,7 +5,7 @@
 #include <memory>
 #include <optional>
 
-#include "core/advantages.h"
+#include "core/group_advantages.h"
 #include "numpy_gil.h"
 
 namespace nb = nanobind;

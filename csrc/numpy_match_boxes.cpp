@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "core/assignment.h"
+#include "core/match_boxes.h"
 #include "numpy_gil.h"
 
 namespace nb = nanobind;

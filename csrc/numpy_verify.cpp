@@ -1,6 +1,7 @@
 // verify on Python strings: their UTF-8 is read in place, and the GIL is released while they are scored.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
 
 #include <algorithm>
 #include <cstring>
@@ -51,30 +52,46 @@ std::vector<std::string> as_strings(const nb::list& texts) {
   return out;
 }
 
-// `settings` are the fields of VerifySettings in their order, enumerations as their index.
+template <class T>
+T setting(const nb::dict& settings, const char* name) {
+  return nb::cast<T>(settings[name]);
+}
+
+// A choice by its place in CHOICES of verify/settings.py.
+template <class T>
+T choice(const nb::dict& settings, const char* name) {
+  return static_cast<T>(setting<int>(settings, name));
+}
+
+// `settings` are the fields of VerifySettings by name.
+verify::Settings read_settings(const nb::dict& settings) {
+  verify::Settings s;
+  s.format = choice<verify::Format>(settings, "format");
+  s.think_tag = setting<std::string>(settings, "think_tag");
+  s.answer_tag = setting<std::string>(settings, "answer_tag");
+  s.graded = choice<bool>(settings, "chart_score");
+  s.anls = choice<bool>(settings, "chart_text");
+  s.chart_tolerance = setting<double>(settings, "chart_tolerance");
+  s.max_bytes = setting<std::size_t>(settings, "max_bytes");
+  s.max_answer_bytes = setting<std::size_t>(settings, "max_answer_bytes");
+  s.max_items = setting<std::size_t>(settings, "max_items");
+  s.max_boxes = setting<std::size_t>(settings, "max_boxes");
+  s.max_depth = setting<std::size_t>(settings, "max_depth");
+  s.prefilled = choice<bool>(settings, "think");
+  s.box = choice<verify::Box>(settings, "box");
+  s.list_order = choice<verify::ListOrder>(settings, "list_order");
+  s.tolerant_years = choice<bool>(settings, "chart_years");
+  return s;
+}
+
 void make_gold(Gold* self, int task, const nb::list& answers, bool is_list, const nb::list& options,
-               const nb::tuple& settings) {
+               const nb::dict& settings) {
   verify::GoldSpec spec;
   spec.task = static_cast<verify::Task>(task);
   spec.answers = as_strings(answers);
   spec.is_list = is_list;
   spec.options = as_strings(options);
-  auto& s = spec.settings;
-  s.format = static_cast<verify::Format>(nb::cast<int>(settings[0]));
-  s.think_tag = nb::str(settings[1]).c_str();
-  s.answer_tag = nb::str(settings[2]).c_str();
-  s.graded = nb::cast<int>(settings[3]) == 1;
-  s.anls = nb::cast<int>(settings[4]) == 1;
-  s.chart_tolerance = nb::cast<double>(settings[5]);
-  s.max_bytes = nb::cast<std::size_t>(settings[6]);
-  s.max_answer_bytes = nb::cast<std::size_t>(settings[7]);
-  s.max_items = nb::cast<std::size_t>(settings[8]);
-  s.max_boxes = nb::cast<std::size_t>(settings[9]);
-  s.max_depth = nb::cast<std::size_t>(settings[10]);
-  s.prefilled = nb::cast<int>(settings[11]) == 1;
-  s.box = static_cast<verify::Box>(nb::cast<int>(settings[12]));
-  s.list_order = static_cast<verify::ListOrder>(nb::cast<int>(settings[13]));
-  s.tolerant_years = nb::cast<int>(settings[14]) == 1;
+  spec.settings = read_settings(settings);
   new (self) Gold(spec);
 }
 

@@ -1,7 +1,6 @@
-#include <cuda_runtime.h>
-
 #include "cuda/bmas.h"
 #include "cuda/bmas_tiles.cuh"
+#include "cuda/launch.h"
 
 namespace mixed_r1 {
 
@@ -134,17 +133,6 @@ __global__ void __launch_bounds__(kAverageWarps* kWarp)
   total = block_sum(total, of_warp);
   tokens = block_sum(tokens, of_warp);
   if (thread == 0) recall[index] = total / tokens;
-}
-
-template <class... Parameters, class... Arguments>
-cudaError_t launch(void (*kernel)(Parameters...), std::int64_t blocks, int threads, cudaStream_t stream,
-                   Arguments... arguments) {
-  if (blocks == 0) return cudaSuccess;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.stream = stream;
-  return cudaLaunchKernelEx(&config, kernel, arguments...);
 }
 
 template <class T>

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "cuda/box_iou.h"
+#include "cuda/launch.h"
 
 namespace mixed_r1 {
 
@@ -99,19 +100,6 @@ __global__ void __launch_bounds__(kThreads)
   if (row < count) out[row] = score<kind>(load<kind>(boxes1, row), load<kind>(boxes2, row));
 }
 
-template <class... Parameters, class... Arguments>
-cudaError_t launch(void (*kernel)(Parameters...), std::int64_t blocks, cudaStream_t stream, Arguments... arguments) {
-  if (blocks == 0) return cudaSuccess;
-  if (blocks > 0x7FFFFFFF) return cudaErrorInvalidValue;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(kThreads);
-  config.stream = stream;
-  return cudaLaunchKernelEx(&config, kernel, arguments...);
-}
-
-constexpr std::int64_t blocks_of(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }
-
 }  // namespace
 
 template <class T>
@@ -121,7 +109,7 @@ cudaError_t box_iou_cuda(const T* boxes1, std::int64_t count1, const T* boxes2, 
   constexpr Kernel kKernels[kNumBoxKinds] = {pairs_kernel<BoxKind::iou, T>, pairs_kernel<BoxKind::giou, T>,
                                              pairs_kernel<BoxKind::diou, T>, pairs_kernel<BoxKind::ciou, T>};
   const std::int64_t blocks = blocks_of(count2, kThreads) * blocks_of(count1, kRows);
-  return launch(kKernels[static_cast<int>(kind)], blocks, stream, boxes1, count1, boxes2, count2, out);
+  return launch(kKernels[static_cast<int>(kind)], blocks, kThreads, stream, boxes1, count1, boxes2, count2, out);
 }
 
 template <class T>
@@ -130,7 +118,8 @@ cudaError_t paired_box_iou_cuda(const T* boxes1, const T* boxes2, std::int64_t c
   using Kernel = void (*)(const T*, const T*, std::int64_t, T*);
   constexpr Kernel kKernels[kNumBoxKinds] = {paired_kernel<BoxKind::iou, T>, paired_kernel<BoxKind::giou, T>,
                                              paired_kernel<BoxKind::diou, T>, paired_kernel<BoxKind::ciou, T>};
-  return launch(kKernels[static_cast<int>(kind)], blocks_of(count, kThreads), stream, boxes1, boxes2, count, out);
+  return launch(kKernels[static_cast<int>(kind)], blocks_of(count, kThreads), kThreads, stream, boxes1, boxes2, count,
+                out);
 }
 
 template cudaError_t box_iou_cuda(const float*, std::int64_t, const float*, std::int64_t, BoxKind, float*,

@@ -1,4 +1,4 @@
-"""csrc/torch_cuda.cpp, the launchers of torch.ops.mixed_r1 for CUDA tensors, run on the CPU: built with
+"""csrc/torch_*_cuda.cpp, the launchers of torch.ops.mixed_r1 for CUDA tensors, run on the CPU: built with
 csrc/cuda through the headers of cuda_on_cpu and torch_cuda_on_cpu, and registered in place of the CPU
 kernels. What this cannot show is a real device, with its streams and its own memory; gpu_check.py does."""
 
@@ -77,8 +77,10 @@ def test_launchers_of_every_op(tmp_path: Path) -> None:
     from torch.utils import cpp_extension
 
     csrc, library = ROOT / "csrc", tmp_path / "launchers.so"
-    names = ["torch_cuda", "torch_checks", "core/bmas_device_plan", "core/bmas_plan", "core/thread_pool"]
-    sources = [*(csrc / f"{name}.cpp" for name in names), *sorted((csrc / "cuda").glob("*.cu"))]
+    names = ["torch_checks", "core/bmas_device_plan", "core/bmas_plan", "core/thread_pool"]
+    launchers = sorted(csrc.glob("torch_*_cuda.cpp"))
+    assert {f"torch_{path.stem}_cuda" for path in (csrc / "cuda").glob("*.cu")} == {p.stem for p in launchers}
+    sources = [*launchers, *(csrc / f"{name}.cpp" for name in names), *sorted((csrc / "cuda").glob("*.cu"))]
     command = ["g++", "-std=c++20", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread"]
     command += ["-Wno-unknown-pragmas", "-DMIXED_R1_CUDA_KEY=CPU"]
     command += [f"-I{folder}" for folder in (*EMULATION, csrc)]

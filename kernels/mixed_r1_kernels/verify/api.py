@@ -193,9 +193,10 @@ def _native_gold(spec: GoldSpec) -> Any:
     answers = [a for a in (spec.answer if is_list else (spec.answer,)) if isinstance(a, str)]
     if is_list and (spec.task != "chart" or len(answers) < len(spec.answer)):
         answers = []
-    settings = tuple(
-        _CODES[name].index(value) if name in _CODES else value for name, value in vars(spec.settings).items()
-    )
+    settings = {
+        name: _CODES[name].index(value) if name in _CODES else value
+        for name, value in vars(spec.settings).items()
+    }
     return _loaded().VerifyGold(
         TASKS.index(spec.task), _as_bytes(answers), is_list, _as_bytes(spec.options), settings
     )

@@ -1,4 +1,4 @@
-// What csrc/torch_cuda.cpp takes from torch's CUDA half, where a torch without one runs its launchers.
+// What csrc/torch_cuda.h takes from torch's CUDA half, where a torch without one runs its launchers.
 #pragma once
 #include <c10/util/Exception.h>
 

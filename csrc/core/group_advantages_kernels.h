@@ -1,5 +1,6 @@
-// The loops of group_advantages over one group's values, and what they find; advantages.cpp decides what to do with it.
-// Four lanes, each always summing the same values in the same order: every instruction set gives the same bits.
+// The loops of group_advantages over one group's values, and what they find; group_advantages.cpp decides what to do
+// with it. Four lanes, each always summing the same values in the same order: every instruction set gives the same
+// bits.
 #pragma once
 
 #include <cstdint>

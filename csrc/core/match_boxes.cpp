@@ -1,4 +1,4 @@
-#include "core/assignment.h"
+#include "core/match_boxes.h"
 
 #include <algorithm>
 #include <limits>

@@ -1,5 +1,5 @@
-#include "core/advantages_kernels.h"
 #include "core/dispatch.h"
+#include "core/group_advantages_kernels.h"
 
 namespace mixed_r1 {
 

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "core/advantages.h"
+#include "core/group_advantages.h"
 
 namespace mixed_r1 {
 

@@ -1,27 +1,16 @@
-// The CUDA kernels of torch.ops.mixed_r1: checks, device guard, allocation, stream, launch. Part of the module only
-// where csrc/cuda is. The tests run these launchers on the CPU, registered under its key.
+// Checks, device guard, allocation, stream, launch.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
-#include <torch/library.h>
 
 #include <cstring>
-#include <optional>
-#include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "core/bmas_device_plan.h"
-#include "cuda/advantages.h"
 #include "cuda/bmas.h"
-#include "cuda/box_iou.h"
-#include "torch_ops.h"
-
-#ifndef MIXED_R1_CUDA_KEY
-#define MIXED_R1_CUDA_KEY CUDA
-#endif
+#include "torch_bmas.h"
+#include "torch_cuda.h"
 
 namespace mixed_r1 {
 
@@ -30,55 +19,6 @@ namespace {
 using at::Tensor;
 
 constexpr std::int64_t kMaxCosines = std::int64_t{1} << 28;  // held at once: 1 GiB, or one group's
-
-template <class T, bool paired>
-void run_box_iou(const Tensor& boxes1, const Tensor& boxes2, BoxKind kind, Tensor& scores, cudaStream_t stream) {
-  const T* const a = boxes1.const_data_ptr<T>();
-  const T* const b = boxes2.const_data_ptr<T>();
-  T* const out = scores.mutable_data_ptr<T>();
-  if constexpr (paired) {
-    C10_CUDA_CHECK(paired_box_iou_cuda<T>(a, b, boxes1.size(0), kind, out, stream));
-  } else {
-    C10_CUDA_CHECK(box_iou_cuda<T>(a, boxes1.size(0), b, boxes2.size(0), kind, out, stream));
-  }
-}
-
-template <bool paired>
-Tensor box_iou_on_cuda(const Tensor& boxes1, const Tensor& boxes2, std::string_view kind_name) {
-  check_boxes(boxes1, boxes2, paired);
-  const BoxKind kind = kind_of(kind_name);
-  const c10::cuda::CUDAGuard guard(boxes1.device());
-  Tensor scores = new_scores(boxes1, boxes2, paired);
-  if (scores.numel() == 0) return scores;
-  const auto run = boxes1.scalar_type() == at::kFloat ? run_box_iou<float, paired> : run_box_iou<double, paired>;
-  run(boxes1.contiguous(), boxes2.contiguous(), kind, scores, c10::cuda::getCurrentCUDAStream());
-  return scores;
-}
-
-Tensor group_advantages_on_cuda(const Tensor& rewards, const Tensor& sizes, const Tensor& weights,
-                                const std::optional<Tensor>& mask, std::string_view method_name, double eps,
-                                const std::optional<Tensor>& scales) {
-  const AdvantageMethod method = method_of(method_name);
-  const CheckedAdvantages checked = check_advantages(rewards, sizes, weights, mask, method, eps, scales);
-  const c10::cuda::CUDAGuard guard(rewards.device());
-  Tensor begins = at::zeros({sizes.size(0) + 1}, sizes.options());
-  auto* const first = begins.mutable_data_ptr<std::int64_t>();
-  for (std::int64_t g = 0; g < sizes.size(0); ++g) {
-    first[g + 1] = first[g] + checked.sizes.const_data_ptr<std::int64_t>()[g];
-  }
-  begins = begins.to(rewards.device());
-  Tensor advantages = at::empty({rewards.size(0)}, rewards.options());
-  Tensor values = at::empty({rewards.numel()}, rewards.options());
-  Tensor std = at::empty({1}, rewards.options());
-  C10_CUDA_CHECK(group_advantages_cuda(
-      {checked.rewards.const_data_ptr<double>(), rewards.size(0), rewards.size(1),
-       begins.const_data_ptr<std::int64_t>(), sizes.size(0), checked.weights.const_data_ptr<double>(),
-       checked.mask ? checked.mask->const_data_ptr<bool>() : nullptr,
-       checked.scales ? checked.scales->const_data_ptr<double>() : nullptr},
-      method, eps, values.mutable_data_ptr<double>(), std.mutable_data_ptr<double>(),
-      advantages.mutable_data_ptr<double>(), c10::cuda::getCurrentCUDAStream()));
-  return advantages;
-}
 
 // The plan's arrays on a device: one tensor, one copy. The pointers of the batch are into it.
 Tensor upload(const BmasDevicePlan& plan, at::Device device, BmasBatch& batch) {
@@ -153,11 +93,6 @@ std::tuple<Tensor, Tensor> bmas_on_cuda(const Tensor& rows, const Tensor& invers
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(mixed_r1, MIXED_R1_CUDA_KEY, m) {
-  m.impl("box_iou", &box_iou_on_cuda<false>);
-  m.impl("paired_box_iou", &box_iou_on_cuda<true>);
-  m.impl("group_advantages", &group_advantages_on_cuda);
-  m.impl("bmas", &bmas_on_cuda);
-}
+TORCH_LIBRARY_IMPL(mixed_r1, MIXED_R1_CUDA_KEY, m) { m.impl("bmas", &bmas_on_cuda); }
 
 }  // namespace mixed_r1

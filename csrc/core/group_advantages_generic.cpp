@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/advantages_kernels.h"
+#include "core/group_advantages_kernels.h"
 
 namespace mixed_r1 {
 

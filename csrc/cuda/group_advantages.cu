@@ -2,7 +2,8 @@
 
 #include <cmath>
 
-#include "cuda/advantages.h"
+#include "cuda/group_advantages.h"
+#include "cuda/launch.h"
 
 namespace mixed_r1 {
 
@@ -136,24 +137,13 @@ __global__ void __launch_bounds__(kWarp)
   }
 }
 
-template <class... Parameters, class... Arguments>
-cudaError_t launch(void (*kernel)(Parameters...), std::int64_t blocks, int threads, cudaStream_t stream,
-                   Arguments... arguments) {
-  if (blocks > 0x7FFFFFFF) return cudaErrorInvalidValue;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.stream = stream;
-  return cudaLaunchKernelEx(&config, kernel, arguments...);
-}
-
 }  // namespace
 
 cudaError_t group_advantages_cuda(const AdvantageBatch& batch, AdvantageMethod method, double eps, double* values,
                                   double* std, double* advantages, cudaStream_t stream) {
   if (batch.num_rows == 0) return cudaSuccess;
   const bool is_gdpo = method == AdvantageMethod::gdpo;
-  const std::int64_t row_blocks = (batch.num_rows + kThreads - 1) / kThreads;
+  const std::int64_t row_blocks = blocks_of(batch.num_rows, kThreads);
   cudaError_t error = launch(values_kernel, row_blocks, kThreads, stream, batch, !is_gdpo, values);
   if (error == cudaSuccess && method == AdvantageMethod::batch) {
     error = launch(batch_std_kernel, 1, kWarp, stream, static_cast<const double*>(values), batch.num_rows, std);

@@ -1,4 +1,4 @@
-#include "core/advantages.h"
+#include "core/group_advantages.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "core/advantages_kernels.h"
+#include "core/group_advantages_kernels.h"
 
 namespace mixed_r1 {
 

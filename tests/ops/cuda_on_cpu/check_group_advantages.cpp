@@ -1,6 +1,6 @@
-// With core/advantages.cpp core/advantages_generic.cpp.
-// Runs csrc/cuda/advantages.cu against core/advantages.cpp, which is tested against the reference;
-// exits with 1 on a difference.
+// With core/group_advantages.cpp core/group_advantages_generic.cpp.
+// Runs csrc/cuda/group_advantages.cu against core/group_advantages.cpp, which is tested against the
+// reference; exits with 1 on a difference.
 #include <cmath>
 #include <cstdio>
 #include <limits>
@@ -9,8 +9,8 @@
 #include <random>
 #include <vector>
 
-#include "core/advantages_kernels.h"
-#include "cuda/advantages.h"
+#include "core/group_advantages_kernels.h"
+#include "cuda/group_advantages.h"
 #include "gpu_memory.h"
 
 const mixed_r1::AdvantageKernels& mixed_r1::advantage_kernels() {

@@ -1,6 +1,6 @@
 #include <immintrin.h>
 
-#include "core/advantages_kernels.h"
+#include "core/group_advantages_kernels.h"
 
 namespace mixed_r1 {
 
