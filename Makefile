@@ -58,7 +58,7 @@ fuzz: $(VENV)/.dev  ## sanitizer build and coverage-guided fuzzing, 60 s a targe
 	$(BIN)/python -m tests.fuzz
 
 docs: $(VENV)/.docs  ## the documentation site in build/site; a link that leads nowhere is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo build/site/index.html
 
 wheel: $(VENV)/.dev  ## build the CPU wheel into wheelhouse/ and, where nvcc is, the one with CUDA

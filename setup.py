@@ -7,9 +7,9 @@ name ends in an instruction set gets that set's flags. MIXED_R1_BUILD_JOBS=N run
 
 ``mixed_r1_kernels._torch_ops`` (torch.ops.mixed_r1.*, csrc/torch_*.cpp) is built where torch can be imported,
 that is, without build isolation: MIXED_R1_TORCH_OPS=auto|0|1; 1 makes its absence an error. With a CUDA torch
-and an nvcc of its major version it includes csrc/cuda and csrc/torch_*_cuda.cpp: MIXED_R1_CUDA=auto|0|1,
-MIXED_R1_CUDA_ARCHS="80 90a". Such a module fits one version of torch: MIXED_R1_LOCAL_VERSION="cu130.torch2.13"
-says so in the version of the wheel.
+and an nvcc of its major version it includes csrc/cuda and csrc/torch_*_cuda.cpp: MIXED_R1_CUDA=auto|0|1 and
+MIXED_R1_CUDA_ARCHS="80 90a". Such a module fits one version of torch, and its wheel says so in its version:
+MIXED_R1_LOCAL_VERSION="cu130.torch2.13".
 """
 
 from __future__ import annotations

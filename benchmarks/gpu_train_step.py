@@ -232,8 +232,8 @@ def our_side(folder: Path, device: str, seconds: float) -> Side:
         reward={"format": "none"},
     )
     trainer = Trainer(config)
-    trainer.samples[:] = samples  # images decoded, as TRL has them
-    adapter = trainer.adapter
+    trainer.collector.samples[:] = samples  # images decoded, as TRL has them
+    adapter = trainer.model.adapter
     banned = tuple(sorted({*adapter.banned_tokens, *adapter.stop_tokens}))
     adapter.banned_tokens = banned  # no completion stops early
 

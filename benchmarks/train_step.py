@@ -34,7 +34,7 @@ from transformers.utils.logging import disable_progress_bar
 from benchmarks.harness import Case, Contender
 from benchmarks.trl_peer import conversations, grpo_trainer, quiet
 from mixed_r1.data import save_samples
-from mixed_r1.models import Prompt, VisionLanguageAdapter, tiny_adapter
+from mixed_r1.models import ModelAdapter, Prompt, tiny_adapter
 from mixed_r1.models.packing import PackItem, pack_groups
 from mixed_r1.models.policy import completion_logprobs
 from mixed_r1.rollout import SamplingParams, sample_completions
@@ -97,18 +97,18 @@ class Sides:
         self.ours.save(config.model)
         save_samples(self.samples, config.data)
         self.trainer = Trainer(config)
-        self.trainer.adapter.banned_tokens = tuple(self.never)
-        self.trainer.samples[:] = self.samples  # images decoded
+        self.trainer.model.adapter.banned_tokens = tuple(self.never)
+        self.trainer.collector.samples[:] = self.samples  # images decoded
         self.peer = self._peer(theirs)
         rows = conversations(self.samples)
         self.rows = [row for row in rows for _ in range(self.group)]
 
-    def _peer(self, adapter: VisionLanguageAdapter) -> Any:
+    def _peer(self, adapter: ModelAdapter) -> Any:
         import trl.trainer.utils
 
         def reward(completions: list[Any], index: list[int], **_: Any) -> list[float]:
             texts = [completion[0]["content"] for completion in completions]
-            return self.trainer.reward(texts, [self.samples[i] for i in index]).total.tolist()
+            return self.trainer.scorer.reward(texts, [self.samples[i] for i in index]).total.tolist()
 
         peer = grpo_trainer(
             adapter,
@@ -219,7 +219,7 @@ def _forward_backward(sides: Sides, options: argparse.Namespace) -> Case:
 
 
 def _our_pass(
-    adapter: VisionLanguageAdapter, items: Sequence[PackItem], old: torch.Tensor, advantages: torch.Tensor
+    adapter: ModelAdapter, items: Sequence[PackItem], old: torch.Tensor, advantages: torch.Tensor
 ) -> Pass:
     """As ``Trainer`` does it."""
     adapter.model.zero_grad(set_to_none=True)
@@ -233,7 +233,9 @@ def _our_pass(
     for pack in pack_groups(items, adapter, max_tokens=4096):
         indices = [index for item in pack.items for index in item.indices]
         logprobs, _ = completion_logprobs(adapter, pack)
-        loss, _ = policy_loss(logprobs, old[indices].flatten(), advantages, weights, pack.rows)
+        loss, _ = policy_loss(
+            logprobs, old[indices].flatten(), advantages, weights, pack.completion_of_target
+        )
         torch.autograd.backward(loss)
         total += float(loss.detach())
         rows += zip(indices, torch.split(logprobs.detach(), NUM_TOKENS), strict=True)
@@ -249,7 +251,7 @@ def _items(sides: Sides, completion_ids: torch.Tensor) -> list[PackItem]:
 
 
 @torch.no_grad()
-def _features(adapter: VisionLanguageAdapter, prompt: Prompt) -> torch.Tensor | None:
+def _features(adapter: ModelAdapter, prompt: Prompt) -> torch.Tensor | None:
     return adapter.image_features([prompt])
 
 
@@ -347,7 +349,7 @@ def peak_tensor_bytes(run: Callable[[], Any]) -> int:
     return max(0, *np.cumsum([event.nbytes() for event in events], dtype=np.int64).tolist())
 
 
-def _adapter(prompt: int) -> VisionLanguageAdapter:
+def _adapter(prompt: int) -> ModelAdapter:
     return tiny_adapter("qwen2_5_vl", corpus=["0123456789"], patch_size=PATCH, image_size=SIDES[prompt])
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mixed_r1.run_directory import Metric
 from mixed_r1.schema import CLOSED_TASKS
 
 __all__ = ["Finding", "diagnose"]
@@ -72,7 +73,8 @@ def _falling(evaluation: Sequence[Record]) -> list[Finding]:
 def _constant(steps: Sequence[Record]) -> list[Finding]:
     findings = []
     for task in CLOSED_TASKS:
-        share, gold = (_mean(steps, f"answer/{kind}/{task}") for kind in ("commonest", "commonest_gold"))
+        share = _mean(steps, Metric.COMMONEST_ANSWER + task)
+        gold = _mean(steps, Metric.COMMONEST_GOLD + task)
         if len(steps) == WINDOW and share >= CONSTANT_SHARE and share - gold >= CONSTANT_EXCESS:
             findings.append(
                 Finding(
@@ -89,7 +91,7 @@ def _constant(steps: Sequence[Record]) -> list[Finding]:
 def _collapsed(metrics: Sequence[Record]) -> list[Finding]:
     if len(metrics) < 2 * WINDOW:
         return []
-    first, last = _mean(metrics[:WINDOW], "entropy"), _mean(metrics[-WINDOW:], "entropy")
+    first, last = (_mean(part, Metric.ENTROPY) for part in (metrics[:WINDOW], metrics[-WINDOW:]))
     if not (last < COLLAPSED_ENTROPY and last < 0.1 * first):
         return []
     text = f"Entropy fell from {first:.3f} to {last:.3f} nats a token: all completions of a prompt are alike."
@@ -97,7 +99,7 @@ def _collapsed(metrics: Sequence[Record]) -> list[Finding]:
 
 
 def _flat(steps: Sequence[Record]) -> list[Finding]:
-    share = _mean(steps, "zero_variance")
+    share = _mean(steps, Metric.FLAT)
     if len(steps) < WINDOW or not share > FLAT_SHARE:
         return []
     text = f"{share:.0%} of the completions are in groups of equal rewards, which teach nothing."
@@ -108,7 +110,7 @@ def _flat(steps: Sequence[Record]) -> list[Finding]:
 
 
 def _repeated(steps: Sequence[Record]) -> list[Finding]:
-    epoch = steps[-1].get("epoch", 0) if steps else 0
+    epoch = steps[-1].get(Metric.EPOCH, 0) if steps else 0
     if epoch < EPOCHS:
         return []
     text = f"The training rows have been drawn {epoch:.1f} times each."

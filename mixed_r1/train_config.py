@@ -1,4 +1,8 @@
-"""Everything that decides a training run, in one flat model: a YAML file plus ``key=value`` overrides."""
+"""Everything that decides a training run: a YAML file plus ``key=value`` overrides.
+
+The keys of the file are flat. In the code they come in groups, one class each, so that a part of the trainer
+can say which of them it reads. ``TrainConfig`` is all of them together, with the rules between groups.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +15,24 @@ from mixed_r1.config import Config
 from mixed_r1.rewards import RewardConfig
 from mixed_r1.schema import TASKS
 
-__all__ = ["LossName", "TrainConfig"]
+__all__ = [
+    "EvaluationSettings",
+    "LossName",
+    "ModelSettings",
+    "OptimizerSettings",
+    "SamplingSettings",
+    "TrainConfig",
+]
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 LossName = Literal["grpo", "dapo", "dr_grpo", "gspo", "cispo"]
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-class TrainConfig(Config):
-    """Settings of ``mixed_r1.train.train``. Paths are relative to the working directory."""
+class ModelSettings(Config):
+    """The model that is trained, and which of its weights are."""
 
-    # What is trained, on what, and where the results go
     model: Path  # a Hugging Face directory of a supported family
-    data: Path  # training rows: JSONL or Parquet
-    out: Path  # the run directory
-    validation: Path | None = None
-    seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"  # auto: cuda where there is one
     system_prompt: str | None = None
@@ -39,24 +45,58 @@ class TrainConfig(Config):
     lora_alpha: float = Field(32.0, gt=0)  # adapters are scaled by lora_alpha / lora_rank
     lora_targets: tuple[str, ...] = LINEAR_LAYERS  # linear layers of the language model
 
-    # Where it runs
-    engine: Literal["auto", "local", "deepspeed"] = "auto"  # auto: deepspeed where there are several ranks
-    zero_stage: Literal[0, 1, 2, 3] = 2
-    offload: Literal["none", "cpu"] = "none"  # cpu: optimizer state there (ZeRO-3: weights too)
-    rank_timeout: float = Field(600.0, gt=0)  # seconds after which a silent rank ends the run
+    @model_validator(mode="after")
+    def _check_lora(self) -> ModelSettings:
+        if self.lora_rank and set(self.freeze) != {"vision", "projector"}:
+            raise ValueError(
+                f"freeze must be [vision, projector] where lora_rank is above 0, got {list(self.freeze)}"
+            )
+        return self
 
-    # How much
+    @property
+    def frozen_tower(self) -> bool:
+        """Whether nothing trains between pixels and image features: then features need no second pass."""
+        return {"vision", "projector"} <= set(self.freeze)
+
+    def load_options(self) -> dict[str, Any]:
+        """What ``load_adapter`` needs beside the path."""
+        names = ("dtype", "system_prompt", "trust_remote_code", "revision")
+        return {name: getattr(self, name) for name in names}
+
+
+class DataSettings(Config):
+    """The rows of the run, and the order in which they are drawn."""
+
+    data: Path  # training rows: JSONL or Parquet
+    validation: Path | None = None  # held-out rows
+    mixture: Literal["equal", "proportional"] | dict[str, float] = "proportional"  # or a weight per source
+    order: Literal["random", "difficulty", "curriculum"] = "random"  # of the rows of a source
+    curriculum_spread: float = Field(0.2, ge=0)  # 0: strictly easy to hard; 1: up to half the run off
+    max_prompt_tokens: int = Field(8192, ge=1)  # longer prompts are left out and counted
+
+
+class SizeSettings(Config):
+    """How long the run is, and how large a step."""
+
     steps: int = Field(100, ge=1)
     prompts_per_step: int = Field(16, ge=1)
     completions_per_prompt: int = Field(8, ge=1)
     updates_per_rollout: int = Field(1, ge=1)
     max_tokens_per_pack: int = Field(4096, ge=1)  # inputs of one forward pass, padding counted
-    max_prompt_tokens: int = Field(8192, ge=1)  # longer prompts are left out and counted
-    mixture: Literal["equal", "proportional"] | dict[str, float] = "proportional"  # or a weight per source
-    order: Literal["random", "difficulty", "curriculum"] = "random"  # of the rows of a source
-    curriculum_spread: float = Field(0.2, ge=0)  # 0: strictly easy to hard; 1: up to half the run off
 
-    # Rollouts: by our sampler, a server over HTTP, or vLLM in this process
+
+class EngineSettings(Config):
+    """Where the weights are held and updated."""
+
+    engine: Literal["auto", "local", "deepspeed"] = "auto"  # auto: deepspeed where there are several ranks
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    offload: Literal["none", "cpu"] = "none"  # cpu: optimizer state there (ZeRO-3: weights too)
+    rank_timeout: float = Field(600.0, gt=0)  # seconds after which a silent rank ends the run
+
+
+class RolloutSettings(Config):
+    """Who draws completions: our own sampler, a server over HTTP, or vLLM in this process."""
+
     rollout: Literal["hf", "server", "vllm"] = "hf"
     server_urls: tuple[str, ...] = ()  # of one kind of server, e.g. http://127.0.0.1:8000
     server_kind: Literal["transformers", "transformers_lora", "vllm", "vllm_lora", "sglang"] = "vllm"
@@ -67,15 +107,27 @@ class TrainConfig(Config):
     vllm_memory: float = Field(0.4, gt=0, lt=1)  # share of the GPU's memory for vLLM in this process
     importance_cap: float = Field(2.0, ge=1)  # largest importance weight of a token another program drew
 
-    # Sampling
+    @model_validator(mode="after")
+    def _check_servers(self) -> RolloutSettings:
+        if self.rollout == "server" and not self.server_urls:
+            raise ValueError("server_urls must name at least one server where rollout is 'server', got none")
+        return self
+
+
+class SamplingSettings(Config):
+    """How tokens are drawn."""
+
     max_new_tokens: int = Field(256, ge=1)
     temperature: float = Field(1.0, gt=0)
-    top_k: int = Field(0, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    min_p: float = Field(0.0, ge=0, lt=1)
+    top_k: int = Field(0, ge=0)  # 0: off
+    top_p: float = Field(1.0, gt=0, le=1)  # 1: off
+    min_p: float = Field(0.0, ge=0, lt=1)  # 0: off
     max_rollout_rows: int = Field(256, ge=1)  # rows decoded together
 
-    # Objective
+
+class ObjectiveSettings(Config):
+    """What is maximised: rewards, advantages, loss."""
+
     advantage: Literal["group", "mean_only", "batch", "rloo", "gdpo", "maxrl", "task_ema"] = "group"
     loss: LossName = "grpo"
     clip_low: float = Field(0.2, ge=0, lt=1)
@@ -88,7 +140,22 @@ class TrainConfig(Config):
     reward: RewardConfig = RewardConfig()
     reward_weights: dict[str, float] | None = None
 
-    # Optimizer: AdamW
+    @model_validator(mode="after")
+    def _check_rewards(self) -> ObjectiveSettings:
+        if self.overlong == "penalty" and self.advantage == "maxrl":
+            # MaxRL divides by the mean reward, which the penalty can bring to 0.
+            raise ValueError("overlong must be 'score' or 'mask' where advantage is 'maxrl', got 'penalty'")
+        columns = self.reward.columns()
+        for task in (*TASKS, *self.reward.tasks):
+            self.reward.for_task(task).column_weights(columns)
+        if unknown := set(self.reward_weights or ()) - set(columns):
+            raise ValueError(f"reward_weights must name columns of {columns}, got {sorted(unknown)[0]!r}")
+        return self
+
+
+class OptimizerSettings(Config):
+    """AdamW and its learning rate."""
+
     lr: float = Field(1e-6, gt=0)
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"  # after warm-up, down to 0
     warmup_steps: int = Field(0, ge=0)
@@ -96,11 +163,19 @@ class TrainConfig(Config):
     betas: tuple[Beta, Beta] = (0.9, 0.95)
     max_grad_norm: float = Field(1.0, gt=0)
 
-    # Evaluation and records
+
+class EvaluationSettings(Config):
+    """How often the policy is evaluated, and on what."""
+
     eval_every: int = Field(0, ge=0)  # steps; 0: before and after only
     eval_samples: int = Field(256, ge=1)
     eval_completions: int = Field(4, ge=1)  # sampled per row, beside the greedy one
     eval_train_samples: int = Field(0, ge=0)  # training rows that are evaluated beside the held-out ones
+
+
+class RecordSettings(Config):
+    """What a run writes down, and how often."""
+
     # Every k-th step the update goes task by task, to record what the tasks' gradients have in common
     task_gradients_every: int = Field(0, ge=0)
     checkpoint_every: int = Field(0, ge=0)  # steps; 0: at the end only
@@ -108,12 +183,27 @@ class TrainConfig(Config):
     track: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()  # beside metrics.jsonl
     track_project: str = "mixed-r1"  # of trackio and wandb
 
+
+# pydantic takes the fields of the last base first: read upwards, this is the order of config.yaml.
+class TrainConfig(
+    RecordSettings,
+    EvaluationSettings,
+    OptimizerSettings,
+    ObjectiveSettings,
+    SamplingSettings,
+    RolloutSettings,
+    EngineSettings,
+    SizeSettings,
+    DataSettings,
+    ModelSettings,
+):
+    """Settings of ``mixed_r1.train.train``. Paths are relative to the working directory."""
+
+    out: Path  # the run directory
+    seed: int = 0
+
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
-        if self.lora_rank and set(self.freeze) != {"vision", "projector"}:
-            raise ValueError(
-                f"freeze must be [vision, projector] where lora_rank is above 0, got {list(self.freeze)}"
-            )
         if self.zero_stage == 0 and (self.dtype == "bfloat16" or self.offload == "cpu"):
             raise ValueError("zero_stage must be at least 1 where dtype is bfloat16 or offload is cpu, got 0")
         if self.completions_per_prompt < 2 and self.advantage != "batch":
@@ -124,21 +214,6 @@ class TrainConfig(Config):
         if self.overlong == "penalty" and not 1 <= self.overlong_margin <= self.max_new_tokens:
             rule = "overlong_margin must be in [1, max_new_tokens] where overlong is 'penalty'"
             raise ValueError(f"{rule}, got {self.overlong_margin}")
-        if self.overlong == "penalty" and self.advantage == "maxrl":
-            # MaxRL divides by the mean reward, which the penalty can bring to 0.
-            raise ValueError("overlong must be 'score' or 'mask' where advantage is 'maxrl', got 'penalty'")
-        columns = self.reward.columns()
-        for task in (*TASKS, *self.reward.tasks):
-            self.reward.for_task(task).column_weights(columns)
-        if unknown := set(self.reward_weights or ()) - set(columns):
-            raise ValueError(f"reward_weights must name columns of {columns}, got {sorted(unknown)[0]!r}")
-        if self.rollout == "server" and not self.server_urls:
-            raise ValueError("server_urls must name at least one server where rollout is 'server', got none")
         if self.server_kind.endswith("_lora") and not self.lora_rank:
             raise ValueError(f"lora_rank must be at least 1 where server_kind is {self.server_kind!r}, got 0")
         return self
-
-    def load_options(self) -> dict[str, Any]:
-        """What ``load_adapter`` needs beside the path."""
-        names = ("dtype", "system_prompt", "trust_remote_code", "revision")
-        return {name: getattr(self, name) for name in names}

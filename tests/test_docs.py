@@ -6,6 +6,7 @@ import doctest
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,35 @@ def blocks(page: str, language: str) -> list[str]:
     return [body for named, body in fences if named == language]
 
 
+def test_the_readme_at_its_word() -> None:
+    """Its code runs, its commands and links exist, and a person reads it in a few minutes."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 110
+    rewards, kernels = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(rewards, "README.md", "exec"), names)
+    assert names["batch"].total.tolist() == [1.0]
+    rng = np.random.default_rng(0)
+    given = {
+        "rewards": rng.random(16),
+        "predicted": rng.random((3, 4)),
+        "gold": rng.random((2, 4)),
+        "table": EmbeddingTable(rng.standard_normal((9, 4)).astype(np.float32)),
+        "completions": [[1, 2]],
+        "references": [[2]],
+    }
+    exec(compile(kernels, "README.md", "exec"), given)
+    commands = re.findall(r"^mixed-r1 (.*)$", text, re.MULTILINE)
+    assert len(commands) >= 4
+    for command in commands:
+        words = [word for word in command.split("#")[0].split() if re.fullmatch(r"[a-z]+", word)]
+        assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0, command
+        for file in re.findall(r"recipes/\S+", command):
+            assert (ROOT / file).exists(), file
+    for target in re.findall(r"\]\(([\w/.]+)", text):
+        assert (ROOT / target).exists(), target
+
+
 @pytest.mark.parametrize("page", [*TAUGHT, "data.md", "rewards.md", "training.md", "kernels.md"])
 def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
@@ -45,6 +75,18 @@ def test_links_lead_somewhere(page: str) -> None:
             titles = re.findall(r"^#+ (.*)$", PAGES[path or page], flags=re.MULTILINE)
             slugs = {re.sub(r"[^\w -]", "", title.lower()).strip().replace(" ", "-") for title in titles}
             assert anchor in slugs, target
+
+
+def test_the_site_is_built_strictly_and_in_ci() -> None:
+    """With --quiet, mkdocs does not count its warnings: a dead link would pass --strict."""
+    makefile = (ROOT / "Makefile").read_text()
+    (built,) = re.findall(r"mkdocs build.*", makefile)
+    assert "--strict" in built and "--quiet" not in built
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    for workflow in (ROOT / ".github" / "workflows").glob("*.yml"):
+        called = set(re.findall(r"run: make ([a-z-]+)", workflow.read_text()))
+        assert called <= targets, workflow
+    assert "run: make docs" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
 
 
 def test_the_map_has_every_page() -> None:

@@ -177,10 +177,14 @@ def test_a_source_of_rows(tmp_path: Path) -> None:
     assert len(rows) == 12 and {row.gold_text for row in rows} == {"A. cat", "B. dog"}
 
 
-def test_a_kernel_is_one_folder_and_one_export_line(package: Path, tmp_path: Path) -> None:
+def test_a_kernel_is_one_folder_and_one_export_line(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reference and the Triton kernel (in Triton's interpreter) give what NumPy counts."""
     import numpy as np
 
-    for name in ("reference", "api"):
+    pytest.importorskip("triton")
+    for name in ("reference", "api", "triton_kernel"):
         path = f"kernels/mixed_r1_kernels/distinct_pairs/{name}.py"
         file = package / path.removeprefix("kernels/")
         file.parent.mkdir(exist_ok=True)
@@ -189,22 +193,25 @@ def test_a_kernel_is_one_folder_and_one_export_line(package: Path, tmp_path: Pat
     export = re.search(r"`(from mixed_r1_kernels.distinct_pairs.api import \w+)`", TEXT)[1]
     with (package / "mixed_r1_kernels/__init__.py").open("a") as file:
         file.write(export + "\n")
-    texts = [np.random.default_rng(n).integers(0, 5, n).tolist() for n in range(9)]
+    texts = [np.random.default_rng(n).integers(0, 5, n).tolist() for n in (0, 1, 2, 3, 8, 64, 65, 66, 131)]
     program = f"""
 import mixed_r1_kernels
-print(mixed_r1_kernels.distinct_pairs({texts!r}).tolist())
+for impl in ("reference", "triton"):
+    print(mixed_r1_kernels.distinct_pairs({texts!r}, impl=impl).tolist())
+    assert mixed_r1_kernels.distinct_pairs([], impl=impl).shape == (0,)
 try:
-    mixed_r1_kernels.distinct_pairs([], impl="triton")
+    mixed_r1_kernels.distinct_pairs([], impl="native")
 except mixed_r1_kernels.ImplUnavailable as error:
     print(error)
 """
-    values, refused = run(program, package, cwd=tmp_path).splitlines()
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    *values, refused = run(program, package, cwd=tmp_path).splitlines()
     oracle = [
         len(np.unique(np.stack([t[:-1], t[1:]]), axis=1).T) / (len(t) - 1) if len(t) > 1 else 1.0
         for t in texts
     ]
-    assert json.loads(values) == oracle
-    assert refused == "impl must be one of ('reference',) for distinct_pairs, got 'triton'"
+    assert [json.loads(line) for line in values] == [oracle, oracle]
+    assert refused == "impl must be one of ('reference', 'triton') for distinct_pairs, got 'native'"
 
 
 def test_the_files_that_the_page_names_exist() -> None:

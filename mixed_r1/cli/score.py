@@ -17,6 +17,7 @@ from mixed_r1.config import ConfigError
 from mixed_r1.data import DataError, load_samples
 from mixed_r1.rewards import MixedReward, RewardBatch, RewardConfig, explain
 from mixed_r1.rewards.load import load_reward
+from mixed_r1.run_directory import Column, nullable, score_columns, storable
 from mixed_r1.schema import Reason, Sample, task_order
 from mixed_r1.tasks import known_tasks, task_of
 
@@ -198,11 +199,9 @@ def _reasons(batch: RewardBatch, tasks: np.ndarray) -> Any:
 def _write(out: Path, batch: RewardBatch, rows: Sequence[Sample]) -> None:
     records = []
     for i, row in enumerate(rows):
-        record: Row = {"id": row.id, "task": row.task, "completion": batch.completions[i]}
-        record |= {"answer": batch.answers[i], "total": _nullable(batch.total[i])}
-        for k, name in enumerate(batch.names):
-            record[f"reward_{name}"] = _nullable(batch.values[i, k])
-            record[f"reason_{name}"] = Reason(int(batch.reasons[i, k])).name
+        record: Row = {"id": row.id, Column.TASK: row.task, Column.COMPLETION: batch.completions[i]}
+        record |= {"answer": batch.answers[i], Column.TOTAL: nullable(batch.total[i])}
+        record |= score_columns(batch.names, batch.values[i], batch.reasons[i])
         records.append(record)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".jsonl":
@@ -211,11 +210,7 @@ def _write(out: Path, batch: RewardBatch, rows: Sequence[Sample]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        for record in records:  # Parquet's texts are UTF-8: a lone surrogate becomes "?"
-            for name in ("completion", "answer"):
-                record[name] = record[name].encode("utf-8", "replace").decode("utf-8")
+        for record in records:
+            for name in (Column.COMPLETION, "answer"):
+                record[name] = storable(record[name])
         pq.write_table(pa.Table.from_pylist(records), out)
-
-
-def _nullable(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

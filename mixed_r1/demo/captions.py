@@ -11,20 +11,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from mixed_r1.data.easy_vqa import COLORS, SHAPES, CaptionedImage
-from mixed_r1.models import VisionLanguageAdapter
+from mixed_r1.models import ModelAdapter
 
 __all__ = ["align_captions", "caption_tokens", "read_captions"]
 
 NAMES = [(color, shape) for color in COLORS for shape in SHAPES]
 
 
-def caption_tokens(adapter: VisionLanguageAdapter, color: str, shape: str, length: int) -> list[int]:
+def caption_tokens(adapter: ModelAdapter, color: str, shape: str, length: int) -> list[int]:
     """The last ``length`` tokens of " a red circle.": color and shape are among them."""
     return adapter.tokenizer(f" a {color} {shape}.", add_special_tokens=False)["input_ids"][-length:]
 
 
 def align_captions(
-    adapter: VisionLanguageAdapter,
+    adapter: ModelAdapter,
     images: Sequence[CaptionedImage],
     *,
     steps: int,
@@ -72,16 +72,14 @@ def align_captions(
 
 
 @torch.no_grad()
-def read_captions(
-    adapter: VisionLanguageAdapter, images: Sequence[CaptionedImage]
-) -> tuple[list[str], list[str]]:
+def read_captions(adapter: ModelAdapter, images: Sequence[CaptionedImage]) -> tuple[list[str], list[str]]:
     """The color and the shape that each image's tokens are nearest to, of all captions."""
     features = _Pixels(adapter).features(images)
     nearest = torch.cdist(features, _captions(adapter)).argmin(dim=1).tolist()
     return [NAMES[i][0] for i in nearest], [NAMES[i][1] for i in nearest]
 
 
-def _captions(adapter: VisionLanguageAdapter) -> Tensor:
+def _captions(adapter: ModelAdapter) -> Tensor:
     """[colors * shapes, L d]"""
     embeddings = adapter.core.get_input_embeddings().weight.detach()
     length = adapter.model.config.image_seq_length
@@ -91,7 +89,7 @@ def _captions(adapter: VisionLanguageAdapter) -> Tensor:
 class _Pixels:
     """Images through the processor once, and through the tower as often as asked."""
 
-    def __init__(self, adapter: VisionLanguageAdapter) -> None:
+    def __init__(self, adapter: ModelAdapter) -> None:
         self.adapter = adapter
         self.pixels: dict[str, Tensor] = {}
 

@@ -7,7 +7,6 @@ the language model makes of it, and of numbers in a text, is left to GRPO and it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,10 @@ from mixed_r1.data.lookup import lookup_rows
 from mixed_r1.demo.blank import BlankControl, blank_control
 from mixed_r1.demo.captions import align_captions
 from mixed_r1.demo.warmup import Example, warm_up
-from mixed_r1.models import VisionLanguageAdapter, load_adapter
+from mixed_r1.models import ModelAdapter, load_adapter
 from mixed_r1.models.smollm2 import assemble_smollm2, read_smollm2, weights_file
 from mixed_r1.rollout import SamplingParams, sample_completions
+from mixed_r1.run_directory import RunDirectory, write_json
 from mixed_r1.schema import Sample
 from mixed_r1.train.session import progress_display
 from mixed_r1.train.trainer import train
@@ -43,7 +43,6 @@ __all__ = [
 ]
 
 COST = "15 to 20 minutes on one idle core, 5 GB of memory, 3 GB of disk"
-CONTROL = "control.json"  # in the run directory
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,15 @@ def run_real_weights(
     weights_file()  # a missing package is an error now
     console.print(f"SmolLM2-135M-Instruct, float32, LoRA: {COST}", markup=False)
     config = real_weights_config(out, settings)
-    if (config.out / "config.yaml").exists():
+    files = RunDirectory(config.out)
+    if files.config.exists():
         raise ConfigError(f"out must be a new directory, got {out}, which holds a run")
     before = prepare_real_weights(out, settings, console=console)
     summary = train(config, console=console)
-    adapter = load_adapter(config.out / "checkpoints" / "latest", **config.load_options())
+    adapter = load_adapter(files.latest_checkpoint, **config.load_options())
     after = blank_control(adapter, _control_rows(out, settings), config)
     control = {"before": before.record(), "after": after.record()}
-    (config.out / CONTROL).write_text(json.dumps(control, indent=1) + "\n")
+    write_json(files.control, control)
     return {**summary, "control": control}
 
 
@@ -155,7 +155,7 @@ def real_weights_config(out: Path, settings: RealWeightsSettings) -> TrainConfig
 
 
 def check_greedy(
-    adapter: VisionLanguageAdapter,
+    adapter: ModelAdapter,
     llama: LlamaForCausalLM,
     samples: list[Sample],
     *,
@@ -198,7 +198,7 @@ def _rows(split: Any, count: int, seed: int) -> list[Sample]:
 
 
 def _answer_warm_up(
-    adapter: VisionLanguageAdapter, settings: RealWeightsSettings, on_step: Callable[[int, float], None]
+    adapter: ModelAdapter, settings: RealWeightsSettings, on_step: Callable[[int, float], None]
 ) -> None:
     """Supervise answers to image questions with the language model frozen: gradients pass through it."""
     batch = 16

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mixed_r1.models.base import ModelAdapter
+from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.models.packing import PackItem, pack_groups
 from mixed_r1.models.policy import completion_logprobs
 from mixed_r1.ranks import Ranks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mixed_r1.config import ConfigError
 from mixed_r1.engines.base import Engine
 from mixed_r1.engines.local import LocalEngine
-from mixed_r1.models.base import ModelAdapter
+from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.ranks import Ranks
 from mixed_r1.train_config import TrainConfig
 

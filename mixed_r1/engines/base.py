@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mixed_r1.models.packing import Pack
-from mixed_r1.train_config import TrainConfig
+from mixed_r1.train_config import ModelSettings, OptimizerSettings, TrainConfig
 
 __all__ = ["MOMENTS", "Engine", "adamw", "learning_rate", "read_state", "trainable", "write_state"]
 
@@ -58,7 +58,7 @@ class Engine(Protocol):
     def load(self, directory: Path) -> None: ...
 
 
-def trainable(model: torch.nn.Module, config: TrainConfig) -> dict[str, torch.nn.Parameter]:
+def trainable(model: torch.nn.Module, config: ModelSettings) -> dict[str, torch.nn.Parameter]:
     """Name -> parameter that the run updates."""
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not parameters:
@@ -66,7 +66,7 @@ def trainable(model: torch.nn.Module, config: TrainConfig) -> dict[str, torch.nn
     return parameters
 
 
-def adamw(parameters: Iterable[Tensor], config: TrainConfig) -> torch.optim.AdamW:
+def adamw(parameters: Iterable[Tensor], config: OptimizerSettings) -> torch.optim.AdamW:
     """Fused: the fast path on GPUs, and on CPUs that hold offloaded optimizer state."""
     return torch.optim.AdamW(
         list(parameters), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True

@@ -32,7 +32,7 @@ from deepspeed.utils import (
 from torch import Tensor
 
 from mixed_r1.engines.base import MOMENTS, adamw, learning_rate, read_state, trainable, write_state
-from mixed_r1.models.base import ModelAdapter
+from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.models.packing import Pack
 from mixed_r1.models.policy import completion_logprobs
 from mixed_r1.ranks import Ranks

@@ -13,15 +13,15 @@ import peft
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mixed_r1.models.adapter import VisionLanguageAdapter
-from mixed_r1.train_config import TrainConfig
+from mixed_r1.models.adapter import ModelAdapter
+from mixed_r1.train_config import ModelSettings
 
 __all__ = ["ADAPTER", "add_lora", "save_merged"]
 
 ADAPTER = "adapter"  # folder of a checkpoint
 
 
-def add_lora(adapter: VisionLanguageAdapter, config: TrainConfig, checkpoint: Path | None = None) -> None:
+def add_lora(adapter: ModelAdapter, config: ModelSettings, checkpoint: Path | None = None) -> None:
     """Freeze the model and add adapters, those of ``checkpoint`` where there is one; new ones change nothing.
 
     Names are bound to the language model: vision towers have a ``q_proj`` too.
@@ -39,7 +39,7 @@ def add_lora(adapter: VisionLanguageAdapter, config: TrainConfig, checkpoint: Pa
         peft.set_peft_model_state_dict(adapter.model, state)
 
 
-def save_merged(adapter: VisionLanguageAdapter, directory: Path) -> None:
+def save_merged(adapter: ModelAdapter, directory: Path) -> None:
     """Write the model with its adapters added in, and the adapters alone beside it. Nothing changes here."""
     wrapped = adapter.model
     wrapped.save_pretrained(directory / ADAPTER)

@@ -1,8 +1,8 @@
-"""Vision-language models behind one protocol: Qwen2.5-VL, Qwen2-VL, Qwen3-VL and InternVL."""
+"""Vision-language models behind one class: Qwen2.5-VL, Qwen2-VL, Qwen3-VL and InternVL."""
 
-from mixed_r1.models.adapter import VisionLanguageAdapter
-from mixed_r1.models.base import ModelAdapter, Prompt
+from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.models.load import FAMILIES, RemoteCodeError, box_frame_of, check_model, load_adapter
+from mixed_r1.models.prompt import Prompt
 from mixed_r1.models.tiny import tiny_adapter
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "ModelAdapter",
     "Prompt",
     "RemoteCodeError",
-    "VisionLanguageAdapter",
     "box_frame_of",
     "check_model",
     "load_adapter",

@@ -1,4 +1,9 @@
-"""What the model families share: prompt assembly, the language model on embeddings, saving."""
+"""What the trainer needs of a model family, and what the families share: prompt assembly, the language model
+on embeddings, saving. One file per family fills in the rest; nothing else in the package knows a model.
+
+Shapes: B rows, T tokens, P prompt tokens, A position axes (3 for M-RoPE: time, height, width; 1 elsewhere),
+R rows of hidden states, d hidden, V vocab.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +22,16 @@ from mixed_r1.chat import chat_messages
 from mixed_r1.frames import Box, PredictedFrame, convert
 from mixed_r1.images import open_image
 from mixed_r1.models.attention import ATTENTION
-from mixed_r1.models.base import Prompt
+from mixed_r1.models.prompt import Prompt
 from mixed_r1.schema import Sample
 
-__all__ = ["VisionLanguageAdapter"]
+__all__ = ["ModelAdapter"]
 
 # Vision tower inputs; per image, the token ids that stand for it and its size as the model sees it.
 ProcessedImages = tuple[dict[str, Tensor], list[list[int]], list[tuple[int, int]]]
 
 
-class VisionLanguageAdapter(ABC):
+class ModelAdapter(ABC):
     """A ``...ForConditionalGeneration`` of transformers, its tokenizer and its image processor.
 
     A family adds how its images become tokens, its positions, and the coordinates its boxes are written in.
@@ -35,6 +40,10 @@ class VisionLanguageAdapter(ABC):
     """
 
     family: str
+    box_frame: PredictedFrame  # the frame (see mixed_r1.frames) of the boxes that this family writes
+    # Never sampled, and out of the training softmax: image, video, vision start and end.
+    banned_tokens: tuple[int, ...]
+    stop_tokens: tuple[int, ...]  # end a completion; the stop token is its last token
 
     def __init__(
         self,

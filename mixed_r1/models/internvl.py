@@ -9,12 +9,12 @@ from PIL import Image
 from torch import Tensor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
-from mixed_r1.models.adapter import ProcessedImages, VisionLanguageAdapter
+from mixed_r1.models.adapter import ModelAdapter, ProcessedImages
 
 __all__ = ["InternVLAdapter"]
 
 
-class InternVLAdapter(VisionLanguageAdapter):
+class InternVLAdapter(ModelAdapter):
     """``<img>``, image_seq_length tokens per tile, ``</img>``; of several tiles the last is a thumbnail."""
 
     def _vision_tokens(self) -> Sequence[int | None]:

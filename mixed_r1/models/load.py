@@ -18,13 +18,13 @@ from transformers.utils import cached_file
 
 from mixed_r1.config import ConfigError
 from mixed_r1.frames import PredictedFrame
-from mixed_r1.models.adapter import VisionLanguageAdapter
+from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.models.internvl import InternVLAdapter
 from mixed_r1.models.qwen2_5_vl import QwenVLAdapter
 
 __all__ = ["FAMILIES", "RemoteCodeError", "box_frame_of", "check_model", "load_adapter"]
 
-FAMILIES: dict[str, type[VisionLanguageAdapter]] = {
+FAMILIES: dict[str, type[ModelAdapter]] = {
     "qwen2_5_vl": QwenVLAdapter,
     "qwen2_vl": QwenVLAdapter,
     "qwen3_vl": QwenVLAdapter,
@@ -49,7 +49,7 @@ def load_adapter(
     system_prompt: str | None = None,
     image_options: Mapping[str, Any] | None = None,
     weights: bool = True,
-) -> VisionLanguageAdapter:
+) -> ModelAdapter:
     """Load a Hugging Face checkpoint (a directory, or a repository name) of a supported family.
 
     ``image_options`` override fields of the image processor: ``{"max_patches": 6}`` bounds the tiles of an

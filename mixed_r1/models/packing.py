@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask
 
-from mixed_r1.models.base import ModelAdapter, Prompt
+from mixed_r1.models.adapter import ModelAdapter
+from mixed_r1.models.prompt import Prompt
 
 __all__ = ["Pack", "PackItem", "pack_groups", "partition"]
 
@@ -49,11 +50,10 @@ class Pack:
     position_ids: Tensor  # [A, B, T] int64
     unit_of: Tensor  # [B, T] int64, PADDING for padding
     completion_of: Tensor  # [B, T] int64, PROMPT for prompt tokens
-    source: (
-        Tensor  # [N] int64 into the flattened B * T inputs: the token whose hidden state predicts the target
-    )
+    # [N] int64 into the flattened B * T inputs: the token whose hidden state predicts the target
+    source: Tensor
     targets: Tensor  # [N] int64
-    rows: Tensor  # [N] int64, the completion of the batch a target belongs to
+    completion_of_target: Tensor  # [N] int64, the completion of the batch that a target belongs to
     items: tuple[PackItem, ...]  # in the order of their images
     layout: str
 
@@ -96,8 +96,8 @@ def pack_groups(
 ) -> list[Pack]:
     """Cut ``items`` into packs of at most ``max_tokens`` inputs (padding counted), see ``partition``.
 
-    ``layout``: "auto" is "flex" on a GPU, which FlexAttention needs to be fast, else "dense". ``company``
-    joins every pack without an image, beyond ``max_tokens``.
+    ``layout``: "auto" is "flex" on a GPU, which FlexAttention needs to be fast, else "dense". ``company`` is
+    added to every pack that holds no image, even beyond ``max_tokens``.
     """
     if layout == "auto":
         layout = "flex" if adapter.output_weight.device.type == "cuda" else "dense"
@@ -141,7 +141,8 @@ def _split(item: PackItem, max_tokens: int) -> list[PackItem]:
 
 def _stacks(pieces: Sequence[PackItem], max_tokens: int) -> list[list[PackItem]]:
     """As many rows as fit when all are as long as the first, which is the longest."""
-    stacks, start = [], 0
+    stacks = []
+    start = 0
     while start < len(pieces):
         rows = max(1, max_tokens // len(pieces[start]))
         stacks.append(list(pieces[start : start + rows]))
@@ -191,7 +192,8 @@ def _lay_out(rows: Sequence[Sequence[PackItem]], adapter: ModelAdapter, layout: 
                 targets.append(tokens)
                 owners.append(torch.full((length + 1,), index, dtype=torch.int64))
                 first += length
-            start, unit = stop, unit + 1
+            start = stop
+            unit += 1
     return Pack(
         input_ids=input_ids,
         position_ids=position_ids,
@@ -199,7 +201,7 @@ def _lay_out(rows: Sequence[Sequence[PackItem]], adapter: ModelAdapter, layout: 
         completion_of=completion_of,
         source=torch.cat(source),
         targets=torch.cat(targets),
-        rows=torch.cat(owners),
+        completion_of_target=torch.cat(owners),
         items=tuple(item for row in rows for item in row),
         layout=layout,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixed_r1.models.base import ModelAdapter
+from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.models.packing import Pack
 from mixed_r1_kernels import token_logprobs_and_entropy
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mixed_r1.frames import PredictedFrame
-from mixed_r1.models.adapter import ProcessedImages, VisionLanguageAdapter
+from mixed_r1.models.adapter import ModelAdapter, ProcessedImages
 
 __all__ = ["QwenVLAdapter"]
 
@@ -29,7 +29,7 @@ class _PatchProjection(nn.Conv3d):
         return functional.linear(input.flatten(1), self.weight.flatten(1), self.bias)
 
 
-class QwenVLAdapter(VisionLanguageAdapter):
+class QwenVLAdapter(ModelAdapter):
     """An image is grid height x grid width / merge_size^2 tokens between vision start and end."""
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any, **options: Any) -> None:

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2Tokenizer
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from mixed_r1.models.adapter import VisionLanguageAdapter
+from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.models.load import FAMILIES
 
 __all__ = ["tiny_adapter", "train_tokenizer"]
@@ -65,7 +65,7 @@ def tiny_adapter(
     tied: bool = True,
     dtype: torch.dtype = torch.float32,
     system_prompt: str | None = None,
-) -> VisionLanguageAdapter:
+) -> ModelAdapter:
     """A small random model of ``family`` (a key of ``FAMILIES``) with a tokenizer trained on ``corpus``.
 
     The defaults have about 0.4 M parameters and (image_size / patch_size / 2)^2 = 9 tokens for a square

@@ -40,9 +40,7 @@ def reward_config(run: Run) -> RewardConfig:
             settings["tasks"] = {name: value for name, value in tasks.items() if name in known_tasks()}
             return RewardConfig.from_mapping(settings)
     except (TypeError, AttributeError, ConfigError) as error:
-        raise ReportError(
-            f"{run.path / 'config.yaml'}: reward must be readable settings, got {error}"
-        ) from None
+        raise ReportError(f"{run.files.config}: reward must be readable settings, got {error}") from None
 
 
 def read_answers(completions: Sequence[str], sample: Sample, config: RewardConfig) -> list[Answer]:

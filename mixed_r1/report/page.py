@@ -30,6 +30,7 @@ from mixed_r1.report.summary import (
     time_split,
 )
 from mixed_r1.report.wording import title
+from mixed_r1.run_directory import Column, Metric
 from mixed_r1.schema import task_order
 
 __all__ = ["build_report"]
@@ -38,16 +39,16 @@ SMALL, WIDE, NARROW = (300, 132), (1032, 320), (354, 220)  # at their display si
 
 NEAR_FILES = 6  # completions files that are searched for a task which the first or last one lacks
 _HEALTH = (
-    ("entropy", "Entropy", "nats per token"),
-    ("length/mean", "Completion length", "tokens"),
-    ("grad_norm", "Gradient norm", "before clipping"),
-    ("zero_variance", "Flat groups", "share with equal rewards"),
-    ("length/cut", "Cut at the limit", "share of completions"),
-    ("clip_fraction", "Clip fraction", "share of tokens"),
-    ("kl", "KL to the start", "nats per token"),
-    ("loss", "Loss", ""),
-    ("tokens_per_second", "Throughput", "completion tokens per second"),
-    ("memory_mb", "Memory", "MB"),
+    (Metric.ENTROPY, "Entropy", "nats per token"),
+    (Metric.LENGTH_MEAN, "Completion length", "tokens"),
+    (Metric.GRAD_NORM, "Gradient norm", "before clipping"),
+    (Metric.FLAT, "Flat groups", "share with equal rewards"),
+    (Metric.LENGTH_CUT, "Cut at the limit", "share of completions"),
+    (Metric.CLIP_FRACTION, "Clip fraction", "share of tokens"),
+    (Metric.KL, "KL to the start", "nats per token"),
+    (Metric.LOSS, "Loss", ""),
+    (Metric.TOKENS_PER_SECOND, "Throughput", "completion tokens per second"),
+    (Metric.MEMORY_MB, "Memory", "MB"),
 )
 
 
@@ -77,7 +78,7 @@ def build_report(run_dir: str | os.PathLike[str], out: str | os.PathLike[str] | 
             written.
     """
     run = load_run(run_dir)
-    target = Path(out) if out is not None else run.path / "report.html"
+    target = Path(out) if out is not None else run.files.report
     page = _render(run)
     temporary = target.with_name(f".{target.name}.tmp")
     try:
@@ -116,7 +117,9 @@ def _render(run: Run) -> str:
 def _context(run: Run) -> dict[str, Any]:
     modes = evaluations(run)
     columns, third = reasons(run)
-    times = [row["time"] for row in run.metrics if isinstance(row.get("time"), (int, float))]
+    times = [
+        row[Metric.WRITTEN_AT] for row in run.metrics if isinstance(row.get(Metric.WRITTEN_AT), (int, float))
+    ]
     return {
         "run": run,
         "name": _short_path(run.path.resolve()),
@@ -126,8 +129,8 @@ def _context(run: Run) -> dict[str, Any]:
         "findings": diagnose(run.metrics, run.evaluation, run.seen),
         "greedy": _greedy_panels(run),
         "reward_charts": _reward_charts(run),
-        "tasks": _panels(run, "reward/task/", (0.0, 1.0)),
-        "sources": _panels(run, "reward/source/", (0.0, 1.0)),
+        "tasks": _panels(run, Metric.REWARD_OF_TASK, (0.0, 1.0)),
+        "sources": _panels(run, Metric.REWARD_OF_SOURCE, (0.0, 1.0)),
         "time": time_split(run),
         "elapsed": times[-1] - times[0] if len(times) > 1 else 0.0,
         "columns": columns,
@@ -150,14 +153,14 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         facts.append(("Data", _short_path(config["data"])))
     if run.metrics:
         planned = config.get("steps")
-        done = f"{run.metrics[-1]['step']:,}"
+        done = f"{run.metrics[-1][Metric.STEP]:,}"
         facts.append(("Steps", f"{done} of {planned:,}" if isinstance(planned, int) else done))
     prompts, group = config.get("prompts_per_step"), config.get("completions_per_prompt")
     if isinstance(prompts, int) and isinstance(group, int):
         facts.append(("Each step", f"{prompts} prompts \u00d7 {group} completions"))
     if seconds := sum(part.total for part in time_split(run)):
         facts.append(("Time in steps", _duration(seconds)))
-    if (speed := curve(run.metrics, "tokens_per_second")) is not None:
+    if (speed := curve(run.metrics, Metric.TOKENS_PER_SECOND)) is not None:
         facts.append(("Throughput", f"{compact(sum(speed.values) / len(speed.values))} tokens/s"))
     for when, control in run.control.items():
         rewards = f"{control['image']:.2f}, with a blank one {control['blank']:.2f}"
@@ -171,7 +174,7 @@ def _short_path(path: object) -> str:
 
 
 def _reward_charts(run: Run) -> list[tuple[str, LineChart]]:
-    points = curve(run.metrics, "reward/mean")
+    points = curve(run.metrics, Metric.REWARD_MEAN)
     if points is None:
         return []
     estimates = sampled_estimates(run)
@@ -200,7 +203,9 @@ def _panels(run: Run, prefix: str, domain: tuple[float, float]) -> list[Panel]:
     for name in names:
         points = curve(run.metrics, prefix + name)
         if points is not None:
-            panels.append(_panel(points, title(name) if prefix == "reward/task/" else name, "", domain))
+            panels.append(
+                _panel(points, title(name) if prefix == Metric.REWARD_OF_TASK else name, "", domain)
+            )
     return panels
 
 
@@ -221,7 +226,7 @@ def _is_zero(points: Curve | None) -> bool:
 
 def _shares(run: Run, third: int) -> dict[str, float]:
     """Each column's share of the total reward in the last third of the steps."""
-    prefix = "reward/share/"
+    prefix = Metric.COLUMN_SHARE
     late = run.metrics[-third:]
     names = {key.removeprefix(prefix) for row in late for key in row if key.startswith(prefix)}
     found = {name: curve(late, prefix + name) for name in names}
@@ -243,8 +248,8 @@ def _album(run: Run, indices: Sequence[int]) -> Album | None:
     for index in indices[:NEAR_FILES]:
         rows = run.completions(index)
         if rows and step is None:
-            step = int(rows[0]["step"])
-        for card in rollout_cards(run, [row for row in rows if str(row["task"]) not in cards]):
+            step = int(rows[0][Column.STEP])
+        for card in rollout_cards(run, [row for row in rows if str(row[Column.TASK]) not in cards]):
             cards.setdefault(card.task, []).append(card)
     if step is None:
         return None

@@ -17,6 +17,7 @@ from mixed_r1.report.boxes import Answer, box_frame, read_answers, reward_config
 from mixed_r1.report.heatmap import HeatMap, SimilarityReader
 from mixed_r1.report.run_files import Row, Run
 from mixed_r1.report.wording import REASON_TEXT
+from mixed_r1.run_directory import Column, score_cells
 from mixed_r1.schema import LETTERS, Box, Sample, task_order
 from mixed_r1.tasks import task_of
 
@@ -98,17 +99,17 @@ def rollout_cards(run: Run, rows: Sequence[Row]) -> list[Card]:
     """Up to three prompts a task out of one completions file, those whose rewards differ most first."""
     groups: dict[Any, list[Row]] = {}
     for row in rows:
-        groups.setdefault(row.get("prompt_group", row["sample_id"]), []).append(row)
+        groups.setdefault(row.get(Column.PROMPT_GROUP, row[Column.SAMPLE_ID]), []).append(row)
     similarity = SimilarityReader(run)
     cards = []
-    for task in sorted({str(row["task"]) for row in rows}, key=task_order):
-        chosen = sorted((g for g in groups.values() if g[0]["task"] == task), key=_spread, reverse=True)
+    for task in sorted({str(row[Column.TASK]) for row in rows}, key=task_order):
+        chosen = sorted((g for g in groups.values() if g[0][Column.TASK] == task), key=_spread, reverse=True)
         cards += [_card(run, group, similarity, rank) for rank, group in enumerate(chosen[:CARDS_PER_TASK])]
     return cards
 
 
 def _spread(group: Sequence[Row]) -> float:
-    totals = [row["total"] for row in group if row.get("total") is not None]
+    totals = [row[Column.TOTAL] for row in group if row.get(Column.TOTAL) is not None]
     return max(totals) - min(totals) if totals else -1.0
 
 
@@ -116,7 +117,7 @@ def _card(run: Run, group: Sequence[Row], similarity: SimilarityReader, rank: in
     config = reward_config(run)  # before the row is read: its task may be one that the settings name
     sample = _sample(group[0])
     merged = _merged(group)
-    texts = [str(row["completion"]) for row, _ in merged]
+    texts = [str(row[Column.COMPLETION]) for row, _ in merged]
     answers = read_answers(texts, sample, config) if sample else [Answer("", ())] * len(texts)
     pictures, note = _pictures(run, sample) if sample else ([], "")
     boxes: list[list[Box]] = [[] for _ in texts]
@@ -138,11 +139,11 @@ def _card(run: Run, group: Sequence[Row], similarity: SimilarityReader, rank: in
         telling = next((text for text in texts if text != sample.answer.strip()), texts[0] if texts else "")
         heat_map = similarity.heat_map(telling, sample.answer) if telling else None
     return Card(
-        task=str(group[0]["task"]),
-        step=int(group[0]["step"]),
+        task=str(group[0][Column.TASK]),
+        step=int(group[0][Column.STEP]),
         rank=rank,
-        source=str(group[0]["source"]),
-        sample_id=str(group[0]["sample_id"]),
+        source=str(group[0][Column.SOURCE]),
+        sample_id=str(group[0][Column.SAMPLE_ID]),
         question=_cut(_question(sample, group[0])),
         options=list(zip(LETTERS, sample.options or (), strict=False)) if sample else [],
         gold=_cut(sample.gold_text) if sample else "",
@@ -156,7 +157,7 @@ def _card(run: Run, group: Sequence[Row], similarity: SimilarityReader, rank: in
 
 def _sample(row: Row) -> Sample | None:
     try:
-        return Sample(**json.loads(row["sample"]))
+        return Sample(**json.loads(row[Column.SAMPLE]))
     except (KeyError, TypeError, ValueError, ValidationError, RecursionError):
         return None  # the card still shows the prompt and the completions
 
@@ -165,8 +166,10 @@ def _merged(group: Sequence[Row]) -> list[tuple[Row, int]]:
     """Rows from best to worst; rows of equal text and equal verdict once, with their number."""
     counts: dict[Any, list[Any]] = {}
     for row in group:
-        counts.setdefault((row["completion"], row.get("total"), row.get("advantage")), [row, 0])[1] += 1
-    by_total = sorted(counts.values(), key=lambda entry: _rank(entry[0].get("total")), reverse=True)
+        counts.setdefault(
+            (row[Column.COMPLETION], row.get(Column.TOTAL), row.get(Column.ADVANTAGE)), [row, 0]
+        )[1] += 1
+    by_total = sorted(counts.values(), key=lambda entry: _rank(entry[0].get(Column.TOTAL)), reverse=True)
     return [(row, count) for row, count in by_total]
 
 
@@ -176,22 +179,17 @@ def _rank(total: float | None) -> float:
 
 def _scored(row: Row, count: int, answer: Answer, boxes: list[Box]) -> Scored:
     cells = []
-    for key, value in row.items():
-        reason = row.get(f"reason_{key.removeprefix('reward_')}")
-        if key.startswith("reward_") and value is not None:
-            cells.append(
-                Cell(key.removeprefix("reward_"), value, str(reason), REASON_TEXT.get(str(reason), ""))
-            )
-        elif key.startswith("reward_") and reason not in (None, "NOT_APPLICABLE"):
-            cells.append(
-                Cell(key.removeprefix("reward_"), float("nan"), str(reason), REASON_TEXT.get(reason, ""))
-            )
+    for column, value, reason in score_cells(row):
+        if value is None and reason in (None, "NOT_APPLICABLE"):
+            continue
+        shown = float("nan") if value is None else value
+        cells.append(Cell(column, shown, str(reason), REASON_TEXT.get(str(reason), "")))
     return Scored(
-        pieces=_pieces(str(row["completion"]), answer.text),
+        pieces=_pieces(str(row[Column.COMPLETION]), answer.text),
         cells=cells,
-        total=row.get("total"),
-        advantage=row.get("advantage"),
-        num_tokens=int(row.get("num_tokens") or 0),
+        total=row.get(Column.TOTAL),
+        advantage=row.get(Column.ADVANTAGE),
+        num_tokens=int(row.get(Column.NUM_TOKENS) or 0),
         count=count,
         boxes=boxes,
     )
@@ -243,7 +241,7 @@ def _picture(image: Image.Image) -> Picture:
 
 def _question(sample: Sample | None, row: Row) -> str:
     if sample is None:
-        return str(row.get("prompt", ""))
+        return str(row.get(Column.PROMPT, ""))
     if sample.question:
         return sample.question
     contents = [

@@ -8,19 +8,17 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mixed_r1.run_directory import MODES, Metric, RunDirectory, Split
+
 __all__ = ["ReportError", "Run", "load_run"]
 
 Row = dict[str, Any]
-
-_STEP_FILE = re.compile(r"step-(\d+)\.parquet")
-_MODES = ("sampled", "greedy")
 
 
 class ReportError(ValueError):
@@ -39,9 +37,13 @@ class Run:
     completion_files: list[Path]  # by step
 
     @property
+    def files(self) -> RunDirectory:
+        return RunDirectory(self.path)
+
+    @property
     def model_dir(self) -> Path | None:
         """The newest checkpoint, where there is one."""
-        latest = self.path / "checkpoints" / "latest"
+        latest = self.files.latest_checkpoint
         return latest if latest.is_dir() else None
 
     @property
@@ -49,7 +51,7 @@ class Run:
         """Greedy reward of image questions with the image and with a blank one, ``before`` and ``after``, as
         the demo on pretrained weights writes it; empty without."""
         try:
-            found = json.loads((self.path / "control.json").read_text(encoding="utf-8"))
+            found = json.loads(self.files.control.read_text(encoding="utf-8"))
             names = ("image", "blank")
             return {when: {n: float(found[when][n]) for n in names} for when in ("before", "after")}
         except (OSError, ValueError, KeyError, TypeError):
@@ -81,39 +83,34 @@ def load_run(run_dir: str | os.PathLike[str]) -> Run:
     path = Path(run_dir)
     if not path.is_dir():
         raise ReportError(f"run must be a directory, got {path}")
-    completions = [file for file in path.glob("completions/*.parquet") if _STEP_FILE.fullmatch(file.name)]
-    if not completions and not any((path / name).is_file() for name in ("config.yaml", "metrics.jsonl")):
+    files = RunDirectory(path)
+    completions = files.all_completions()
+    if not completions and not files.config.is_file() and not files.metrics.is_file():
         raise ReportError(
             f"run must hold config.yaml, metrics.jsonl or completions/, got {path} without any of them"
         )
     return Run(
         path=path,
-        config=_read_config(path / "config.yaml"),
-        metrics=_by_step(_read_jsonl(path / "metrics.jsonl")),
-        evaluation=_evaluation(path / "evaluation.jsonl", "validation"),
-        seen=_evaluation(path / "evaluation.jsonl", "train"),
-        completion_files=sorted(completions, key=_file_step),
+        config=_read_config(files.config),
+        metrics=_by_step(_read_jsonl(files.metrics)),
+        evaluation=_evaluation(files.evaluation, "validation"),
+        seen=_evaluation(files.evaluation, "train"),
+        completion_files=completions,
     )
-
-
-def _file_step(file: Path) -> int:
-    match = _STEP_FILE.fullmatch(file.name)
-    assert match is not None
-    return int(match[1])
 
 
 def _by_step(rows: list[Row]) -> list[Row]:
     """A resumed run may write a step again: the last record of a step counts."""
-    latest = {row["step"]: row for row in rows}
+    latest = {row[Metric.STEP]: row for row in rows}
     return [latest[step] for step in sorted(latest)]
 
 
-def _evaluation(path: Path, split: str) -> list[Row]:
+def _evaluation(path: Path, split: Split) -> list[Row]:
     latest: dict[tuple[int, str, str], Row] = {}
     for number, row in enumerate(_read_jsonl(path), 1):
         mean, mode, task = row.get("mean"), row.get("mode"), row.get("task")
-        if mode not in _MODES:
-            raise ReportError(f"{path}, record {number}: mode must be one of {_MODES}, got {mode!r}")
+        if mode not in MODES:
+            raise ReportError(f"{path}, record {number}: mode must be one of {MODES}, got {mode!r}")
         if not isinstance(task, str):
             raise ReportError(f"{path}, record {number}: task must be a text, got {task!r}")
         if row.get("split", "validation") != split:

@@ -12,6 +12,7 @@ from mixed_r1.report.charts import Curve, Estimate
 from mixed_r1.report.run_files import Row, Run
 from mixed_r1.report.wording import REASON_TEXT, title
 from mixed_r1.rewards.config import TASK_COLUMNS
+from mixed_r1.run_directory import Metric
 from mixed_r1.schema import task_order
 
 __all__ = [
@@ -30,7 +31,11 @@ __all__ = [
 ]
 
 _MODE_TITLES = {"greedy": "Greedy answers", "sampled": "Sampled answers"}
-_TIME_PARTS = (("rollout", "Sampling"), ("reward", "Rewards"), ("train", "Update"))
+_TIME_PARTS = (
+    ("rollout", "Sampling", Metric.ROLLOUT_SECONDS),
+    ("reward", "Rewards", Metric.REWARD_SECONDS),
+    ("train", "Update", Metric.TRAIN_SECONDS),
+)
 
 
 class Change(NamedTuple):
@@ -95,7 +100,7 @@ class ColumnReasons(NamedTuple):
 
 def curve(metrics: Sequence[Row], key: str) -> Curve | None:
     """The finite values of one metric; None where there is none."""
-    points = [(row["step"], row[key]) for row in metrics if _finite(row.get(key))]
+    points = [(row[Metric.STEP], row[key]) for row in metrics if _finite(row.get(key))]
     return Curve(*zip(*points, strict=True)) if points else None
 
 
@@ -143,7 +148,7 @@ def headline(run: Run, modes: Sequence[Mode]) -> Headline | None:
             delta=change.delta,
             delta_stderr=change.delta_stderr if known else None,
         )
-    points = curve(run.metrics, "reward/mean")
+    points = curve(run.metrics, Metric.REWARD_MEAN)
     if points is None:
         return None
     ends = max(1, len(points.values) // 10)
@@ -165,7 +170,7 @@ def headline(run: Run, modes: Sequence[Mode]) -> Headline | None:
 
 def time_split(run: Run) -> list[TimePart]:
     """Seconds of the steps by part; evaluation and checkpoints are not part of a step."""
-    seconds = {name: curve(run.metrics, f"time/{name}") for name, _ in _TIME_PARTS}
+    seconds = {name: curve(run.metrics, key) for name, _, key in _TIME_PARTS}
     totals = {name: sum(points.values) if points else 0.0 for name, points in seconds.items()}
     whole = sum(totals.values())
     if whole <= 0:
@@ -173,7 +178,7 @@ def time_split(run: Run) -> list[TimePart]:
     steps = max(len(points.values) for points in seconds.values() if points)
     return [
         TimePart(name, heading, totals[name] / whole, totals[name] / steps, totals[name])
-        for name, heading in _TIME_PARTS
+        for name, heading, _ in _TIME_PARTS
     ]
 
 
@@ -181,11 +186,10 @@ def reasons(run: Run) -> tuple[list[ColumnReasons], int]:
     """Reasons by reward column in the first and last third of the steps, and how many steps a third is."""
     third = max(1, len(run.metrics) // 3)
     columns: dict[str, list[str]] = {}
-    for key in sorted({key for row in run.metrics for key in row if key.startswith("reason/")}):
-        parts = key.split("/")
-        name = parts[-1]
-        if len(parts) >= 3 and name != "NOT_APPLICABLE":
-            columns.setdefault("/".join(parts[1:-1]), []).append(name)
+    for key in sorted({key for row in run.metrics for key in row if key.startswith(Metric.REASON)}):
+        column, separator, name = key.removeprefix(Metric.REASON).rpartition("/")
+        if separator and name != "NOT_APPLICABLE":
+            columns.setdefault(column, []).append(name)
     result = []
     for column, names in columns.items():
         early, late = (
@@ -220,7 +224,7 @@ def _change(run: Run, mode: str, rows: Sequence[Row]) -> Change:
 def _recorded_difference(run: Run, mode: str, task: str) -> tuple[float, float] | None:
     """The paired difference that the trainer wrote at the end; evaluation.jsonl holds means only."""
     try:
-        entry = json.loads((run.path / "summary.json").read_text())["evaluation"][mode]
+        entry = json.loads(run.files.summary.read_text())["evaluation"][mode]
         difference = entry["difference"] if task == "all" else entry["by_task"][task]
         return float(difference["mean"]), float(difference["stderr"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -237,7 +241,7 @@ def _stderr(row: Row) -> float:
 
 
 def _counts(rows: Sequence[Row], column: str, names: Sequence[str]) -> dict[str, int]:
-    return {name: sum(int(row.get(f"reason/{column}/{name}") or 0) for row in rows) for name in names}
+    return {name: sum(int(row.get(f"{Metric.REASON}{column}/{name}") or 0) for row in rows) for name in names}
 
 
 def _share(counts: dict[str, int], name: str) -> float:

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from mixed_r1.models.base import ModelAdapter
+from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.ranks import Ranks
 from mixed_r1.rollout.base import (
     Completion,
     Group,
-    RolloutEngine,
     RolloutError,
+    RolloutRequest,
+    Sampler,
     SamplingParams,
     SaveWeights,
 )
-from mixed_r1.rollout.sampler import SamplerRollouts, sample_completions
+from mixed_r1.rollout.sampler import ModelSampler, sample_completions
 from mixed_r1.train_config import TrainConfig
 
 __all__ = [
     "Completion",
     "Group",
-    "RolloutEngine",
+    "ModelSampler",
     "RolloutError",
-    "SamplerRollouts",
+    "RolloutRequest",
+    "Sampler",
     "SamplingParams",
     "SaveWeights",
-    "open_rollouts",
+    "open_sampler",
     "sample_completions",
 ]
 
 
-def open_rollouts(config: TrainConfig, adapter: ModelAdapter, ranks: Ranks) -> RolloutEngine:
-    """The engine that ``config.rollout`` names."""
+def open_sampler(config: TrainConfig, adapter: ModelAdapter, ranks: Ranks) -> Sampler:
+    """The sampler that ``config.rollout`` names."""
     if config.rollout == "server":
-        from mixed_r1.rollout.server import ServerRollouts
+        from mixed_r1.rollout.server import ServerSampler
 
-        return ServerRollouts(adapter, config, ranks)
+        return ServerSampler(adapter, config, ranks)
     if config.rollout == "vllm":
-        from mixed_r1.rollout.vllm import VLLMRollouts
+        from mixed_r1.rollout.vllm import VLLMSampler
 
-        return VLLMRollouts(adapter, config, ranks)
-    return SamplerRollouts(adapter, max_rows=config.max_rollout_rows)
+        return VLLMSampler(adapter, config, ranks)
+    return ModelSampler(adapter, max_rows=config.max_rollout_rows)

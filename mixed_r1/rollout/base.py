@@ -1,4 +1,4 @@
-"""What a rollout is: G completions of one prompt with the log-probs they were drawn with; who draws it."""
+"""What a rollout is: G completions of a prompt with the log-probs they were drawn with, and who draws it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from typing import Protocol
 
 from torch import Tensor
 
-from mixed_r1.models.base import Prompt
+from mixed_r1.models.prompt import Prompt
 from mixed_r1.schema import Sample
-from mixed_r1.train_config import TrainConfig
+from mixed_r1.train_config import SamplingSettings
 
-__all__ = ["Completion", "Group", "RolloutEngine", "RolloutError", "SamplingParams", "SaveWeights"]
+__all__ = [
+    "Completion",
+    "Group",
+    "RolloutError",
+    "RolloutRequest",
+    "Sampler",
+    "SamplingParams",
+    "SaveWeights",
+]
 
 
 class RolloutError(RuntimeError):
@@ -42,7 +50,7 @@ class SamplingParams:
             )
 
     @classmethod
-    def of(cls, config: TrainConfig, *, greedy: bool = False) -> SamplingParams:
+    def of(cls, config: SamplingSettings, *, greedy: bool = False) -> SamplingParams:
         """How a run samples; ``greedy``: how its evaluation decodes beside that."""
         if greedy:
             return cls(config.max_new_tokens, temperature=0.0)
@@ -80,32 +88,43 @@ class Group:
     image_features: Tensor | None = None  # [image tokens, d] where the rollout's can serve the training step
 
 
+@dataclass(frozen=True)
+class RolloutRequest:
+    """What a sampler is asked for: ``num_completions`` completions of each of B prompts.
+
+    Equal ``seed``, ``step``, sample id and index of a completion draw with equal random numbers.
+    """
+
+    samples: Sequence[Sample]  # [B]
+    prompts: Sequence[Prompt]  # [B], the same rows as the model reads them
+    num_completions: int
+    params: SamplingParams
+    seed: int
+    step: int
+    # [B] what ``adapter.image_features([prompt])`` gave, where it is known: it spares our own sampler the
+    # vision tower
+    image_features: Sequence[Tensor | None] | None = None
+
+
 class SaveWeights(Protocol):
     """Writes the model into ``directory``, or its LoRA adapter alone."""
 
     def __call__(self, directory: Path, *, adapter_only: bool = False) -> None: ...
 
 
-class RolloutEngine(Protocol):
-    """Who samples: our own sampler, a server, vLLM in this process."""
+class Sampler(Protocol):
+    """Draws completions: from the model in this process, from a server, or by vLLM."""
 
     def push(self, version: int, save: SaveWeights) -> None:
-        """Sample from the weights of now from here on. ``version`` counts the steps they have seen, so one
-        pushed twice is sent once. Every rank must call it."""
+        """Hand the current weights over: completions come from them from here on.
+
+        ``version`` counts the steps that the weights have seen; a version that was pushed before is not sent
+        again. Every rank must call it.
+        """
         ...
 
-    def generate(
-        self,
-        samples: Sequence[Sample],
-        prompts: Sequence[Prompt],
-        *,
-        num_completions: int,
-        params: SamplingParams,
-        seed: int,
-        step: int,
-        image_features: Sequence[Tensor | None] | None = None,
-    ) -> list[list[Completion]]:
-        """``num_completions`` completions of each prompt, in the order of ``prompts``.
+    def generate(self, request: RolloutRequest) -> list[list[Completion]]:
+        """The completions of each prompt, in the order of ``request.prompts``.
 
         Raises:
             RolloutError: a completion could not be had; none is returned then.

@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from mixed_r1.models.base import ModelAdapter, Prompt
-from mixed_r1.rollout.base import Completion, SamplingParams, SaveWeights
-from mixed_r1.schema import Sample
+from mixed_r1.models.adapter import ModelAdapter
+from mixed_r1.models.prompt import Prompt
+from mixed_r1.rollout.base import Completion, RolloutRequest, SamplingParams, SaveWeights
 
-__all__ = ["SamplerRollouts", "random_stream", "sample_completions"]
+__all__ = ["ModelSampler", "random_stream", "sample_completions"]
 
 
-class SamplerRollouts:
-    """The rollout engine of one process: samples from the adapter itself, so nothing is ever pushed."""
+class ModelSampler:
+    """Samples from the very model that is trained, in this process: nothing has to be pushed."""
 
     def __init__(self, adapter: ModelAdapter, *, max_rows: int = 256) -> None:
         self.adapter, self.max_rows = adapter, max_rows
@@ -35,26 +35,16 @@ class SamplerRollouts:
     def push(self, version: int, save: SaveWeights) -> None:
         pass
 
-    def generate(
-        self,
-        samples: Sequence[Sample],
-        prompts: Sequence[Prompt],
-        *,
-        num_completions: int,
-        params: SamplingParams,
-        seed: int,
-        step: int,
-        image_features: Sequence[Tensor | None] | None = None,
-    ) -> list[list[Completion]]:
+    def generate(self, request: RolloutRequest) -> list[list[Completion]]:
         return sample_completions(
             self.adapter,
-            prompts,
-            [sample.id for sample in samples],
-            num_completions=num_completions,
-            params=params,
-            seed=seed,
-            step=step,
-            image_features=image_features,
+            request.prompts,
+            [sample.id for sample in request.samples],
+            num_completions=request.num_completions,
+            params=request.params,
+            seed=request.seed,
+            step=request.step,
+            image_features=request.image_features,
             max_rows=self.max_rows,
         )
 
@@ -95,9 +85,8 @@ def sample_completions(
         raise ValueError(f"keys must have one entry per prompt, got {len(keys)} for {len(prompts)} prompts")
     if num_completions < 1:
         raise ValueError(f"num_completions must be at least 1, got {num_completions}")
-    order = sorted(
-        range(len(prompts)), key=lambda i: len(prompts[i])
-    )  # alike lengths together: little padding
+    # Prompts of like length go together: little padding.
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     batch_size = max(1, max_rows // num_completions)
     results: list[list[Completion]] = [[] for _ in prompts]
     for start in range(0, len(order), batch_size):
@@ -145,7 +134,9 @@ class _Decoder:
         params: SamplingParams,
         uniforms: np.ndarray,
     ) -> None:
-        self.adapter, self.params, self.prompts = adapter, params, prompts
+        self.adapter = adapter
+        self.params = params
+        self.prompts = prompts
         self.num_completions = num_completions
         self.device = adapter.output_weight.device
         self.uniforms = torch.from_numpy(uniforms).to(self.device)  # [R, max_new_tokens]
@@ -166,11 +157,13 @@ class _Decoder:
             self.adapter.model.train(training)
 
     def _decode(self) -> list[Completion]:
+        # Prefill: every prompt runs once, then its cache is repeated for its G rows.
         hidden_Rd, attended_RL, positions_AR = self._prefill()
         rows = [_Row() for _ in range(hidden_Rd.shape[0])]
         alive = torch.arange(len(rows), device=self.device)
         stops = torch.tensor(self.adapter.stop_tokens, device=self.device)
         for t in range(self.params.max_new_tokens):
+            # Draw one token for every row that still goes on, and note it with its log-probs.
             tokens, logprobs, sampling_logprobs = _draw(
                 hidden_Rd, self.adapter, self.params, self.uniforms[alive, t]
             )
@@ -181,13 +174,19 @@ class _Decoder:
                 rows[row].tokens.append(token)
                 rows[row].logprobs.append(logprob)
                 rows[row].sampling_logprobs.append(sampling_logprob)
+
+            # Rows that drew a stop token are done: they leave the batch and the cache.
             going = torch.isin(tokens, stops, invert=True).nonzero().squeeze(1)
             if going.numel() == 0 or t + 1 == self.params.max_new_tokens:
                 break
             if going.numel() < alive.numel():
                 self.cache.batch_select_indices(going)
-                alive, tokens = alive[going], tokens[going]
-                attended_RL, positions_AR = attended_RL[going], positions_AR[:, going]
+                alive = alive[going]
+                tokens = tokens[going]
+                attended_RL = attended_RL[going]
+                positions_AR = positions_AR[:, going]
+
+            # Run the drawn tokens, one a row, on top of the cache: their hidden states predict the next ones.
             attended_RL = torch.cat([attended_RL, attended_RL.new_ones(alive.numel(), 1)], dim=1)
             hidden_Rd = self.adapter.hidden_states(
                 tokens[:, None],
@@ -201,7 +200,8 @@ class _Decoder:
     def _prefill(self) -> tuple[Tensor, Tensor, Tensor]:
         """Run the prompts, left-padded, and repeat what the rows need: hidden [R, d], mask [R, P], next
         positions [A, R]."""
-        B, P = len(self.prompts), max(len(prompt) for prompt in self.prompts)
+        B = len(self.prompts)
+        P = max(len(prompt) for prompt in self.prompts)
         axes = self.prompts[0].position_ids.shape[0]
         pad = self.adapter.stop_tokens[0]
         ids_BP = torch.full((B, P), pad, dtype=torch.int64)
@@ -250,6 +250,7 @@ def _draw(
     hidden_Rd: Tensor, adapter: ModelAdapter, params: SamplingParams, uniforms_R: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One token a row: ids [R], log-probs [R] of the policy, log-probs [R] of the truncated distribution."""
+    # Tokens that only prompts may hold are out of the softmax, here as in training.
     logits_RV = adapter.logits(hidden_Rd)
     if adapter.banned_tokens:
         logits_RV[:, list(adapter.banned_tokens)] = -torch.inf
@@ -258,10 +259,14 @@ def _draw(
         tokens_R = logits_RV.argmax(-1)
         logprobs_R = logprobs_RV.gather(1, tokens_R[:, None]).squeeze(1)
         return tokens_R, logprobs_R, torch.zeros_like(logprobs_R)
+
+    # The policy is the distribution at this temperature; top-k, min-p and top-p only cut what is drawn.
     logprobs_RV = (logits_RV / params.temperature).log_softmax(-1)
     probs_RV = logprobs_RV.double().exp()
     if params.truncates:
         probs_RV = _truncate(probs_RV, params)
+
+    # Invert the distribution function at the row's own random number.
     cumulative_RV = probs_RV.cumsum(-1)
     total_R1 = cumulative_RV[:, -1:]
     # Strictly below the total: the token found always has a probability above zero.

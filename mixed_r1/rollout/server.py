@@ -34,22 +34,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mixed_r1.chat import request_messages
 from mixed_r1.http_client import HttpClient, ServerError
 from mixed_r1.images import data_uri, open_image, png_bytes
-from mixed_r1.models.base import ModelAdapter, Prompt
+from mixed_r1.models.adapter import ModelAdapter
+from mixed_r1.models.prompt import Prompt
 from mixed_r1.ranks import Ranks
-from mixed_r1.rollout.base import Completion, RolloutError, SamplingParams, SaveWeights
+from mixed_r1.rollout.base import Completion, RolloutError, RolloutRequest, SamplingParams, SaveWeights
 from mixed_r1.rollout.sampler import random_stream
+from mixed_r1.run_directory import RunDirectory
 from mixed_r1.schema import Sample
 from mixed_r1.train_config import TrainConfig
 
-__all__ = ["ServerRollouts", "chat_request", "sampled_completion", "save_version"]
+__all__ = ["ServerSampler", "chat_request", "sampled_completion", "save_version"]
 
 
-class ServerRollouts:
+class ServerSampler:
     """Completions from ``config.server_urls``, weights pushed before each rollout."""
 
     def __init__(self, adapter: ModelAdapter, config: TrainConfig, ranks: Ranks) -> None:
@@ -104,30 +105,19 @@ class ServerRollouts:
                 server.post(name, body, len, what=directory.name)
         return model
 
-    def generate(
-        self,
-        samples: Sequence[Sample],
-        prompts: Sequence[Prompt],
-        *,
-        num_completions: int,
-        params: SamplingParams,
-        seed: int,
-        step: int,
-        image_features: Sequence[Tensor | None] | None = None,
-    ) -> list[list[Completion]]:
+    def generate(self, request: RolloutRequest) -> list[list[Completion]]:
         self.servers.stopped.clear()
         futures: list[Future[Completion]] = []
-        for sample, prompt in zip(samples, prompts, strict=True):
-            body = {"model": self.model, **self._request(sample, params)}
-            read = partial(_read, self.adapter, prompt, params)
-            for g in range(num_completions):
-                # The server's generator, seeded as ours: a resumed run asks for the same draws.
-                draw = int(random_stream(seed, step, sample.id, g, 1)[0] * 2**31)
+        for sample, prompt in zip(request.samples, request.prompts, strict=True):
+            body = {"model": self.model, **self._body(sample, request.params)}
+            read = partial(_read, self.adapter, prompt, request.params)
+            for g in range(request.num_completions):
+                # The server's generator is seeded as ours is: a resumed run asks for the same draws.
+                draw = int(random_stream(request.seed, request.step, sample.id, g, 1)[0] * 2**31)
                 job = partial(
                     self.servers.post, what=f"completion {g} of row {sample.id}", first=len(futures)
                 )
-                request = {**body, "seed": draw}
-                futures.append(self.pool.submit(job, "/v1/chat/completions", request, read))
+                futures.append(self.pool.submit(job, "/v1/chat/completions", {**body, "seed": draw}, read))
         done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
         for future in done:
             if (error := future.exception()) is not None:
@@ -136,13 +126,14 @@ class ServerRollouts:
                     other.cancel()
                 raise RolloutError(str(error)) from error
         flat = [future.result() for future in futures]
-        return [flat[i * num_completions : (i + 1) * num_completions] for i in range(len(samples))]
+        count = request.num_completions
+        return [flat[i * count : (i + 1) * count] for i in range(len(request.samples))]
 
     def close(self) -> None:
         self.servers.stopped.set()
         self.pool.shutdown(cancel_futures=True)
 
-    def _request(self, sample: Sample, params: SamplingParams) -> dict[str, Any]:
+    def _body(self, sample: Sample, params: SamplingParams) -> dict[str, Any]:
         body = {
             "messages": chat_request(self.adapter, sample),
             "max_tokens": params.max_new_tokens,
@@ -161,9 +152,10 @@ class ServerRollouts:
 
 def save_version(out: Path, version: int, save: SaveWeights, *, adapter_only: bool = False) -> Path:
     """Write the weights to ``out``/rollout, where the newest two versions stay. For the first rank."""
-    directory = out.resolve() / "rollout" / f"version-{version:06d}"
-    for old in sorted(directory.parent.glob("version-*"))[:-1]:  # requests for the newest may still run
+    files = RunDirectory(out)
+    for old in files.all_weights()[:-1]:  # requests for the newest may still run
         shutil.rmtree(old)
+    directory = files.weights(version)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     save(directory, adapter_only=adapter_only)

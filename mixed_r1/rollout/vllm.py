@@ -7,23 +7,19 @@ environment and set ``rollout: server``, which also serves several ranks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
-
-from mixed_r1.models.base import ModelAdapter, Prompt
+from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.ranks import Ranks
-from mixed_r1.rollout.base import Completion, RolloutError, SamplingParams, SaveWeights
+from mixed_r1.rollout.base import Completion, RolloutError, RolloutRequest, SamplingParams, SaveWeights
 from mixed_r1.rollout.sampler import random_stream
 from mixed_r1.rollout.server import chat_request, sampled_completion, save_version
-from mixed_r1.schema import Sample
 from mixed_r1.train_config import TrainConfig
 
-__all__ = ["VLLMRollouts"]
+__all__ = ["VLLMSampler"]
 
 
-class VLLMRollouts:
+class VLLMSampler:
     """An ``LLM`` that holds ``config.vllm_memory`` of the GPU and reloads its weights from disk."""
 
     def __init__(self, adapter: ModelAdapter, config: TrainConfig, ranks: Ranks) -> None:
@@ -65,20 +61,11 @@ class VLLMRollouts:
             self.llm.llm_engine.reset_encoder_cache()
         self.version = version
 
-    def generate(
-        self,
-        samples: Sequence[Sample],
-        prompts: Sequence[Prompt],
-        *,
-        num_completions: int,
-        params: SamplingParams,
-        seed: int,
-        step: int,
-        image_features: Sequence[Tensor | None] | None = None,
-    ) -> list[list[Completion]]:
+    def generate(self, request: RolloutRequest) -> list[list[Completion]]:
+        params = request.params
         settings = [
             self.vllm.SamplingParams(
-                n=num_completions,
+                n=request.num_completions,
                 max_tokens=params.max_new_tokens,
                 temperature=params.temperature,
                 top_p=params.top_p,
@@ -86,13 +73,13 @@ class VLLMRollouts:
                 min_p=params.min_p,
                 logprobs=0,  # of the sampled tokens alone
                 logit_bias={token: -100.0 for token in self.adapter.banned_tokens},
-                seed=int(random_stream(seed, step, sample.id, 0, 1)[0] * 2**31),
+                seed=int(random_stream(request.seed, request.step, sample.id, 0, 1)[0] * 2**31),
             )
-            for sample in samples
+            for sample in request.samples
         ]
-        messages = [chat_request(self.adapter, sample) for sample in samples]
+        messages = [chat_request(self.adapter, sample) for sample in request.samples]
         answers = self.llm.chat(messages, settings, use_tqdm=False, lora_request=self.lora)
-        for sample, prompt, answer in zip(samples, prompts, answers, strict=True):
+        for sample, prompt, answer in zip(request.samples, request.prompts, answers, strict=True):
             if len(answer.prompt_token_ids) != len(prompt):
                 raise RolloutError(
                     f"vLLM must encode prompts as we do, got {len(answer.prompt_token_ids)} tokens "

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from mixed_r1.files import put_in_place, sha256_of, sync
 from mixed_r1.ranks import Ranks
+from mixed_r1.run_directory import LATEST
 
 __all__ = ["CheckpointError", "find_checkpoint", "save_checkpoint", "verify_checkpoint"]
 
 MANIFEST = "manifest.json"
-LATEST = "latest"
 
 
 class CheckpointError(RuntimeError):

@@ -7,15 +7,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mixed_r1.data.stats import short_gold
-from mixed_r1.models.base import ModelAdapter, Prompt
+from mixed_r1.models.adapter import ModelAdapter
+from mixed_r1.models.prompt import Prompt
 from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward, RewardBatch
-from mixed_r1.rollout import RolloutEngine, RolloutError, SamplerRollouts, SamplingParams
+from mixed_r1.rollout import ModelSampler, RolloutError, RolloutRequest, Sampler, SamplingParams
+from mixed_r1.run_directory import Mode
 from mixed_r1.schema import Sample
 
 __all__ = [
@@ -31,7 +33,7 @@ __all__ = [
 MAX_ANSWER = 64  # characters of an answer that are kept and compared
 CONSTANTS = 8  # of each task's answers and golds, the commonest are tried
 
-Mode = Literal["greedy", "sampled"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,12 @@ def evaluate(
     completions_per_sample: int = 1,
     seed: int = 0,
     max_rows: int = 256,
-    engine: RolloutEngine | None = None,
+    sampler: Sampler | None = None,
     ranks: Ranks | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Answer every row and score it. Greedy where ``params.temperature`` is 0. ``engine`` answers instead of
-    the adapter's own sampler; ``ranks`` share the rows.
+    """Answer every row and score it. Greedy where ``params.temperature`` is 0. ``sampler`` answers instead of
+    the adapter's own; ``ranks`` share the rows.
 
     The random numbers depend on ``seed`` and the row's id alone, so two models are compared on the same
     draws.
@@ -122,7 +124,7 @@ def evaluate(
         raise ValueError("samples must hold at least one row, got none")
     greedy = params.temperature == 0
     count = 1 if greedy else completions_per_sample
-    engine = engine or SamplerRollouts(adapter, max_rows=max_rows)
+    sampler = sampler or ModelSampler(adapter, max_rows=max_rows)
     mine = samples if ranks is None else ranks.share(list(samples))
     rows_at_once = max(1, max_rows // count)
 
@@ -131,7 +133,7 @@ def evaluate(
         for start in range(0, len(mine), rows_at_once):
             chunk = mine[start : start + rows_at_once]
             prompts = [adapter.encode(sample) for sample in chunk]
-            drawn = engine.generate(chunk, prompts, num_completions=count, params=params, seed=seed, step=-1)
+            drawn = sampler.generate(RolloutRequest(chunk, prompts, count, params, seed=seed, step=-1))
             scored = [as_scored(sample, prompt) for sample, prompt in zip(chunk, prompts, strict=True)]
             texts = [c.text for group in drawn for c in group]
             batch = reward(texts, [s for s in scored for _ in range(count)])
@@ -183,12 +185,12 @@ def shortened(answer: str) -> str:
     return " ".join(answer.split())[:MAX_ANSWER].casefold()
 
 
-def on_every_rank(ranks: Ranks, draw: Callable[..., list[Any]], *values: Any, **named: Any) -> list[Any]:
-    """``draw(*values, **named)``. A RolloutError of one rank is raised on all, so that they can save what
-    there is."""
-    drawn, problem = [], None
+def on_every_rank(ranks: Ranks, draw: Callable[[], list[T]]) -> list[T]:
+    """``draw()``. A RolloutError of one rank is raised on all, so that they can save what there is."""
+    drawn: list[T] = []
+    problem = None
     try:
-        drawn = draw(*values, **named)
+        drawn = draw()
     except RolloutError as error:
         problem = str(error)
     if problems := [text for text in ranks.gather(problem) if text is not None]:

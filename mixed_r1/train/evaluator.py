@@ -16,7 +16,8 @@ from mixed_r1.engines import Engine
 from mixed_r1.models import ModelAdapter
 from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward
-from mixed_r1.rollout import RolloutEngine, SamplingParams
+from mixed_r1.rollout import Sampler, SamplingParams
+from mixed_r1.run_directory import Split
 from mixed_r1.schema import Sample
 from mixed_r1.train.evaluation import Evaluation, as_scored, best_constants, evaluate
 from mixed_r1.train.metrics import JsonLines
@@ -43,12 +44,17 @@ class Evaluator:
         adapter: ModelAdapter,
         rows: EvaluationRows,
         reward: MixedReward,
-        rollouts: RolloutEngine,
+        sampler: Sampler,
         engine: Engine,
         ranks: Ranks,
     ) -> None:
-        self.config, self.adapter, self.rows, self.reward = config, adapter, rows, reward
-        self.rollouts, self.engine, self.ranks = rollouts, engine, ranks
+        self.config = config
+        self.adapter = adapter
+        self.rows = rows
+        self.reward = reward
+        self.sampler = sampler
+        self.engine = engine
+        self.ranks = ranks
         self.step = -1  # the last step whose policy was evaluated
         self.before: dict[str, Evaluation] = {}
         self.constants: dict[str, tuple[str, float]] = {}  # by task, what the best constant answer earns
@@ -66,13 +72,16 @@ class Evaluator:
     def sync(self) -> int:
         return self._file.sync()
 
-    def of(self, split: str) -> list[dict[str, Any]]:
+    def of(self, split: Split) -> list[dict[str, Any]]:
         """The records of one split, by step."""
         return [record for record in self.records if record["split"] == split]
 
     def __call__(self, step: int, label: str, progress: Progress) -> dict[str, Evaluation]:
         """Mode -> the evaluation on the validation rows. The weights have been pushed to the sampler."""
-        rounds = [("validation", self.rows.validation, True), ("validation", self.rows.validation, False)]
+        rounds: list[tuple[Split, list[Sample], bool]] = [
+            ("validation", self.rows.validation, True),
+            ("validation", self.rows.validation, False),
+        ]
         rounds += [("train", self.rows.seen, True)] if self.rows.seen else []
         bar = progress.add_task(f"evaluate {label}", total=sum(len(rows) for _, rows, _ in rounds), note="")
         results: dict[str, Evaluation] = {}
@@ -86,7 +95,7 @@ class Evaluator:
                     params=SamplingParams.of(self.config, greedy=greedy),
                     completions_per_sample=self.config.eval_completions,
                     seed=self.config.seed,
-                    engine=self.rollouts,
+                    sampler=self.sampler,
                     ranks=self.ranks,
                     on_progress=lambda n: progress.advance(bar, n),
                 )

@@ -1,9 +1,11 @@
 """Policy losses as pure functions on log-probs.
 
-Shapes: N target tokens of one pack, K completions of the batch. ``rows`` [N] says which completion a token
-belongs to. A batch is cut into packs, and packs over ranks, so every loss is a *sum* over its tokens with
-weights that already hold the global normaliser: adding the packs' losses (and their gradients) gives the
-batch's, whatever the cut.
+Shapes: N target tokens of one pack, K completions of the batch. ``completion_of_target`` [N] says which
+completion a token belongs to.
+
+A batch is cut into packs, and packs are spread over ranks. So every loss is a *sum* over its tokens, with
+weights that already hold the normaliser of the whole batch: the losses of the packs (and their gradients) add
+up to the batch's, whatever the cut.
 
 With r_t = exp(logprob_t - old_logprob_t) and A the completion's advantage, per token:
 
@@ -92,7 +94,7 @@ def policy_loss(
     old_logprobs: Tensor,
     advantages: Tensor,
     weights: Tensor,
-    rows: Tensor,
+    completion_of_target: Tensor,
     *,
     kind: LossName = "grpo",
     clip_low: float = 0.2,
@@ -108,16 +110,17 @@ def policy_loss(
         logprobs: [N] under the policy. old_logprobs: [N] when sampled. reference_logprobs: [N], needed iff
             beta > 0.
         advantages, weights: [K]; ``weights`` from ``token_weights``.
-        rows: [N] int64 into K. All tokens of a completion are in one pack.
+        completion_of_target: [N] int64 into K. All tokens of a completion are in one pack.
         importance: [N] from ``importance_weights``, where another program drew the tokens.
     """
     log_ratio = logprobs - old_logprobs
-    advantage, weight = advantages[rows].float(), weights[rows]
+    advantage = advantages[completion_of_target].float()
+    weight = weights[completion_of_target]
     if kind == "gspo":
         zeros = log_ratio.new_zeros(weights.shape)
-        counts = zeros.index_add(0, rows, torch.ones_like(log_ratio)).clamp(min=1)
-        means = zeros.index_add(0, rows, log_ratio) / counts
-        log_ratio = means[rows]
+        counts = zeros.index_add(0, completion_of_target, torch.ones_like(log_ratio)).clamp(min=1)
+        means = zeros.index_add(0, completion_of_target, log_ratio) / counts
+        log_ratio = means[completion_of_target]
     ratio = log_ratio.exp()
     if kind == "cispo":
         clipped = ratio.detach() > 1 + clip_high
@@ -136,7 +139,7 @@ def policy_loss(
         per_token = per_token + beta * kl
     with torch.no_grad():
         stats = TokenStats(
-            tokens=torch.tensor(float(rows.numel()), device=logprobs.device),
+            tokens=torch.tensor(float(logprobs.numel()), device=logprobs.device),
             clipped=clipped.float().sum(),
             kl=kl.detach().sum(),
             old_kl=k3(old_logprobs - logprobs.detach()).sum(),

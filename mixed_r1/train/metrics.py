@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixed_r1.files import put_in_place
+from mixed_r1.files import atomic_path
 from mixed_r1.rewards import RewardBatch
 from mixed_r1.rollout import Group
+from mixed_r1.run_directory import Column, Metric, nullable, score_columns, storable
 from mixed_r1.schema import CLOSED_TASKS, Sample
-from mixed_r1_kernels.reason import Reason
 
 __all__ = [
     "JsonLines",
@@ -68,35 +68,38 @@ def _finite(record: Mapping[str, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
 
 
-def reward_metrics(batch: RewardBatch, labels: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Mean and std of the total, for all and for each of ``labels`` (kind -> [N] texts); each column's mean
-    and share; reasons by column."""
+def reward_metrics(batch: RewardBatch, tasks: np.ndarray, sources: np.ndarray) -> dict[str, float]:
+    """Mean and std of the total over all completions, by task and by source ([N] texts each). Of each reward
+    column the mean, its share of the total, and how often each reason was given."""
     scored = np.asarray(batch.mask, dtype=bool)
     total = np.asarray(batch.total)
     metrics: dict[str, float] = {
-        "reward/mean": _mean(total[scored]),
-        "reward/std": _std(total[scored]),
-        "reward/masked": float((~scored).sum()),
+        Metric.REWARD_MEAN: _mean(total[scored]),
+        Metric.REWARD_STD: _std(total[scored]),
+        Metric.REWARD_MASKED: float((~scored).sum()),
     }
-    for kind, names in labels.items():
-        for label in sorted(set(names.tolist())):
-            chosen = total[scored & (names == label)]
-            metrics[f"reward/{kind}/{label}"] = _mean(chosen)
-            metrics[f"reward_std/{kind}/{label}"] = _std(chosen)
-    metrics |= {f"reward/column/{name}": mean for name, mean in batch.means().items()}
-    metrics |= {f"reward/share/{name}": share for name, share in batch.shares().items()}
+    for labels, mean_of, std_of in (
+        (tasks, Metric.REWARD_OF_TASK, Metric.STD_OF_TASK),
+        (sources, Metric.REWARD_OF_SOURCE, Metric.STD_OF_SOURCE),
+    ):
+        for label in sorted(set(labels.tolist())):
+            chosen = total[scored & (labels == label)]
+            metrics[mean_of + label] = _mean(chosen)
+            metrics[std_of + label] = _std(chosen)
+    metrics |= {Metric.COLUMN_MEAN + name: mean for name, mean in batch.means().items()}
+    metrics |= {Metric.COLUMN_SHARE + name: share for name, share in batch.shares().items()}
     for name, counts in batch.reason_counts().items():
-        metrics |= {f"reason/{name}/{reason}": count for reason, count in counts.items()}
+        metrics |= {f"{Metric.REASON}{name}/{reason}": count for reason, count in counts.items()}
     return metrics
 
 
 def rollout_metrics(lengths: np.ndarray, stopped: np.ndarray, flat: np.ndarray) -> dict[str, float]:
     """Lengths, how many completions were cut, and the share in groups that teach nothing (``flat``)."""
     return {
-        "length/mean": float(lengths.mean()),
-        "length/max": int(lengths.max()),
-        "length/cut": float(1 - stopped.mean()),
-        "zero_variance": float(flat.mean()),
+        Metric.LENGTH_MEAN: float(lengths.mean()),
+        Metric.LENGTH_MAX: int(lengths.max()),
+        Metric.LENGTH_CUT: float(1 - stopped.mean()),
+        Metric.FLAT: float(flat.mean()),
     }
 
 
@@ -108,10 +111,10 @@ def answer_metrics(
     metrics: dict[str, float] = {}
     for task in sorted(set(tasks.tolist())):
         chosen = tasks == task
-        metrics[f"zero_variance/task/{task}"] = float(flat[chosen].mean())
+        metrics[Metric.FLAT_OF_TASK + task] = float(flat[chosen].mean())
         if task in CLOSED_TASKS:
-            metrics[f"answer/commonest/{task}"] = _largest_share(answers[chosen])
-            metrics[f"answer/commonest_gold/{task}"] = _largest_share(golds[chosen])
+            metrics[Metric.COMMONEST_ANSWER + task] = _largest_share(answers[chosen])
+            metrics[Metric.COMMONEST_GOLD + task] = _largest_share(golds[chosen])
     return metrics
 
 
@@ -120,37 +123,37 @@ def _largest_share(texts: np.ndarray) -> float:
 
 
 def completion_rows(
-    step: int, groups: Sequence[Group], batch: RewardBatch, advantages: np.ndarray, decode: Any
+    step: int,
+    groups: Sequence[Group],
+    batch: RewardBatch,
+    advantages: np.ndarray,
+    decode: Callable[[list[int]], str],
 ) -> list[list[dict[str, Any]]]:
-    """Per group, one record a completion, in the format the report reads."""
-    rows, first = [], 0
+    """Per group, one record a completion, its keys those of ``Column``; ``decode`` makes text of a prompt's
+    tokens."""
+    rows: list[list[dict[str, Any]]] = []
+    first = 0
     for group in groups:
-        sample, prompt = group.sample, decode(group.prompt.input_ids.tolist())
         shared = {
-            "step": step,
-            "sample_id": sample.id,
-            "task": sample.task,
-            "source": sample.source,
-            "prompt": prompt,
+            Column.STEP: step,
+            Column.SAMPLE_ID: group.sample.id,
+            Column.TASK: group.sample.task,
+            Column.SOURCE: group.sample.source,
+            Column.PROMPT: decode(group.prompt.input_ids.tolist()),
         }
         records = []
         for i, completion in enumerate(group.completions):
             n = first + i
-            scores = {f"reward_{name}": _nullable(batch.values[n, k]) for k, name in enumerate(batch.names)}
-            reasons = {
-                f"reason_{name}": Reason(int(batch.reasons[n, k])).name for k, name in enumerate(batch.names)
-            }
             records.append(
                 {
                     **shared,
-                    "completion_index": i,
-                    "completion": completion.text.encode("utf-8", "replace").decode(),
-                    "num_tokens": len(completion),
-                    "total": _nullable(batch.total[n]),
-                    "advantage": _nullable(advantages[n]),
-                    "sample": _sample_json(sample),
-                    **scores,
-                    **reasons,
+                    Column.COMPLETION_INDEX: i,
+                    Column.COMPLETION: storable(completion.text),
+                    Column.NUM_TOKENS: len(completion),
+                    Column.TOTAL: nullable(batch.total[n]),
+                    Column.ADVANTAGE: nullable(advantages[n]),
+                    Column.SAMPLE: _sample_json(group.sample),
+                    **score_columns(batch.names, batch.values[n], batch.reasons[n]),
                 }
             )
         rows.append(records)
@@ -161,22 +164,17 @@ def completion_rows(
 def write_completions(path: Path, groups: Sequence[Sequence[Mapping[str, Any]]]) -> None:
     """``completion_rows`` to Parquet, with the number of each group; written whole or not at all."""
     table = pa.Table.from_pylist(
-        [{**row, "prompt_group": g} for g, group in enumerate(groups) for row in group]
+        [{**row, Column.PROMPT_GROUP: g} for g, group in enumerate(groups) for row in group]
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    pq.write_table(table, temporary)
-    put_in_place(temporary, path)
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
 
 
 def _sample_json(sample: Sample) -> str:
     """The row as JSON; images that are not paths are left out, they are in the data set."""
     paths = tuple(str(image) for image in sample.images if isinstance(image, (str, os.PathLike)))
     return sample.model_copy(update={"images": paths}).model_dump_json()
-
-
-def _nullable(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""What surrounds the loop: the run directory, clocks, the progress display and signals."""
+"""What surrounds the loop: opening a run, random states, clocks, the progress display and signals."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import torch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -20,14 +21,23 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from safetensors.torch import load_file, save_file
 
 from mixed_r1.config import ConfigError
-from mixed_r1.files import put_in_place
+from mixed_r1.files import atomic_path
+from mixed_r1.run_directory import RunDirectory
 from mixed_r1.train.checkpoint import find_checkpoint
 from mixed_r1.train.scoring import effective_config
 from mixed_r1.train_config import TrainConfig
 
-__all__ = ["Clock", "on_sigterm", "open_run", "progress_display"]
+__all__ = [
+    "Clock",
+    "load_random_states",
+    "on_sigterm",
+    "open_run",
+    "progress_display",
+    "save_random_states",
+]
 
 # Settings that decide no number of the run: they may differ when it is resumed.
 FREE_ON_RESUME = {
@@ -45,6 +55,10 @@ class Clock:
     reward: float = 0.0
     train: float = 0.0
 
+    @property
+    def total(self) -> float:
+        return self.rollout + self.reward + self.train
+
     @contextmanager
     def measure(self, part: str) -> Iterator[None]:
         start = time.perf_counter()
@@ -54,21 +68,44 @@ class Clock:
 
 def open_run(config: TrainConfig, resume: bool) -> Path | None:
     """Make the run directory, or find what to resume from; refuses to mix two runs."""
-    saved = config.out / "config.yaml"
-    if not saved.exists():
-        config.out.mkdir(parents=True, exist_ok=True)
-        config.save(config.out / ".config.yaml")
-        put_in_place(config.out / ".config.yaml", saved)
+    files = RunDirectory(config.out)
+    if not files.config.exists():
+        files.path.mkdir(parents=True, exist_ok=True)
+        with atomic_path(files.config) as temporary:
+            config.save(temporary)
         return None
     if not resume:
         raise ConfigError(f"out must be a new directory (or resume it), got {config.out}, which holds a run")
-    before = effective_config(TrainConfig.load(saved))
+    before = effective_config(TrainConfig.load(files.config))
     old, new = (settings.model_dump(mode="json") for settings in (before, config))
     changed = [key for key in new if key not in FREE_ON_RESUME and old[key] != new[key]]
     if changed:
         difference = "; ".join(f"{key} was {old[key]!r}, got {new[key]!r}" for key in changed)
         raise ConfigError(f"settings must be those of the run in {config.out}: {difference}")
-    return find_checkpoint(config.out / "checkpoints")
+    return find_checkpoint(files.checkpoints)
+
+
+def save_random_states(directory: Path, rank: int) -> None:
+    """Write torch's generators of this rank into a checkpoint."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    save_file(states, _random_states_file(directory, rank))
+
+
+def load_random_states(directory: Path, rank: int) -> None:
+    """Set them again; a rank that the stopped run did not have goes on with those of the seed."""
+    path = _random_states_file(directory, rank)
+    if not path.exists():
+        return
+    states = load_file(path)
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def _random_states_file(directory: Path, rank: int) -> Path:
+    return directory / f"rng-{rank:05d}.safetensors"
 
 
 @contextmanager

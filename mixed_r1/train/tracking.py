@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from mixed_r1.run_directory import Metric, RunDirectory
 from mixed_r1.train_config import TrainConfig
 
 __all__ = ["Tracker", "open_trackers"]
@@ -44,11 +45,11 @@ class TensorBoard:
     """Event files in ``out/tensorboard``. A resumed run takes back what was written after its checkpoint."""
 
     def __init__(self, module: Any, config: TrainConfig, step: int) -> None:
-        self.writer = module.SummaryWriter(str(config.out / "tensorboard"), purge_step=step + 1)
+        self.writer = module.SummaryWriter(str(RunDirectory(config.out).tensorboard), purge_step=step + 1)
 
     def log(self, record: Mapping[str, Any]) -> None:
         for key, value in _numbers(record).items():
-            self.writer.add_scalar(key, value, record["step"])
+            self.writer.add_scalar(key, value, record[Metric.STEP])
         self.writer.flush()
 
     def close(self) -> None:
@@ -67,7 +68,7 @@ class Hosted:
         module.init(**settings, config=config.model_dump(mode="json"), resume="allow")
 
     def log(self, record: Mapping[str, Any]) -> None:
-        self.module.log(_numbers(record), step=record["step"])
+        self.module.log(_numbers(record), step=record[Metric.STEP])
 
     def close(self) -> None:
         self.module.finish()
@@ -75,5 +76,5 @@ class Hosted:
 
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
     """Every finite value, under its name."""
-    named = {key: value for key, value in record.items() if key not in ("step", "time")}
+    named = {key: value for key, value in record.items() if key not in (Metric.STEP, Metric.WRITTEN_AT)}
     return {key: float(value) for key, value in named.items() if value is not None and math.isfinite(value)}

@@ -1,8 +1,9 @@
 """One optimizer step from one rollout: packs, losses, gradients.
 
-Ranks must go through the model equally often and by the same way, or their collectives do not meet. So every
-rank runs as many packs as the one with the most, and where the vision tower trains and any pack of any rank
-holds an image, every pack does. What fills up is a prompt of ours with one token whose loss is 0.
+Ranks must go through the model equally often and by the same way: their collectives wait for one another. So
+every rank runs as many packs as the one with the most. And where the vision tower trains, and any pack of any
+rank holds an image, every pack holds one. What is added for this is called a *filler*: a short prompt with a
+completion of one token whose loss is 0.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mixed_r1.models.packing import Pack, PackItem, pack_groups
 from mixed_r1.models.policy import completion_logprobs
 from mixed_r1.ranks import Ranks
 from mixed_r1.rollout import Group
+from mixed_r1.run_directory import Metric
 from mixed_r1.schema import Sample
 from mixed_r1.train.loss import importance_weights, k3, policy_loss, token_weights
 from mixed_r1.train.scoring import Scored
@@ -39,9 +41,41 @@ class _Batch(NamedTuple):
 
     wanted: np.ndarray  # [K] bool, those with a gradient
     advantages: Tensor  # [K]
-    weights: Tensor  # [K]
-    old: Logprobs
-    sampling: Logprobs
+    weights: Tensor  # [K] of each completion's tokens in the loss
+    old: Logprobs  # under the policy before the first update
+    sampling: Logprobs  # under the distribution they were drawn from
+
+
+class _Sums(NamedTuple):
+    """Sums over the trained tokens of one or more packs. ``loss`` is their part of the whole batch's."""
+
+    loss: float = 0.0
+    tokens: float = 0.0
+    clipped: float = 0.0
+    kl: float = 0.0
+    old_kl: float = 0.0
+    importance: float = 0.0
+    sampling_kl: float = 0.0
+    entropy: float = 0.0
+
+    def plus(self, other: _Sums) -> _Sums:
+        return _Sums(*(mine + others for mine, others in zip(self, other, strict=True)))
+
+    def means(self) -> dict[str, float]:
+        """Means over the tokens. Without any (all groups are flat) nothing was clipped or moved, and what a
+        mean over tokens would tell is unknown."""
+        if self.tokens == 0:
+            unknown = (Metric.IMPORTANCE, Metric.SAMPLING_KL, Metric.ENTROPY)
+            still = (Metric.CLIP_FRACTION, Metric.KL, Metric.OLD_KL)
+            return {**dict.fromkeys(still, 0.0), **dict.fromkeys(unknown, math.nan)}
+        return {
+            Metric.CLIP_FRACTION: self.clipped / self.tokens,
+            Metric.KL: self.kl / self.tokens,
+            Metric.OLD_KL: self.old_kl / self.tokens,
+            Metric.IMPORTANCE: self.importance / self.tokens,
+            Metric.SAMPLING_KL: self.sampling_kl / self.tokens,
+            Metric.ENTROPY: self.entropy / self.tokens,
+        }
 
 
 class PolicyUpdate:
@@ -55,41 +89,49 @@ class PolicyUpdate:
         ranks: Ranks,
         reference: ModelAdapter | None,
     ) -> None:
-        self.config, self.adapter, self.engine, self.ranks = config, adapter, engine, ranks
+        self.config = config
+        self.adapter = adapter
+        self.engine = engine
+        self.ranks = ranks
         self.reference = reference
         self.device = adapter.output_weight.device
-        self.tower_trains = not {"vision", "projector"} <= set(config.freeze)
 
     def __call__(self, step: int, scored: Scored, advantages: np.ndarray) -> dict[str, float]:
         """``updates_per_rollout`` passes over the rollout; ``advantages`` [K] of this rank's completions."""
-        config, batch = self.config, self._batch(scored, advantages)
+        updates = self.config.updates_per_rollout
+
+        # Completions with an advantage, several groups to a sequence; the packs serve every pass.
+        batch = self._batch(scored, advantages)
         packs, fillers = self._packs(scored.groups, batch.wanted)
-        sums, norms = np.zeros(8), []
-        for _ in range(config.updates_per_rollout):
+        sums = _Sums()
+        norms = []
+        for _ in range(updates):
+            # The gradients of the packs add up to that of the whole batch; then one optimizer step.
             for pack in packs:
                 indices = (i for item in pack.items for i in item.indices if i != FILLER)
                 self.ranks.at("training", step, sorted({scored.samples[i].id for i in indices}))
-                sums += self._backward(pack, batch)
+                sums = sums.plus(self._backward(pack, batch))
             for pack in fillers:
                 self._backward_filler(pack)
             norms.append(self.engine.step())
-        loss, tokens, *sums = np.sum(self.ranks.gather(sums.tolist()), axis=0)
-        names = ("clip_fraction", "kl", "old_kl", "importance", "sampling_kl", "entropy")
-        # Where all groups are flat no token is trained on: nothing is clipped or moved, the rest is unknown.
-        unknown = {} if tokens else dict.fromkeys(("importance", "sampling_kl", "entropy"), math.nan)
+
+        # What the ranks saw together. The norm is that of the last update.
+        everywhere = _Sums(*np.sum(self.ranks.gather(list(sums)), axis=0).tolist())
         return {
-            "loss": loss / config.updates_per_rollout,
-            "grad_norm": norms[-1],
-            "skipped_updates": sum(not np.isfinite(norm) for norm in norms),
-            **{name: total / max(1, tokens) for name, total in zip(names, sums, strict=True)},
-            **unknown,
-            "packs": len(packs) + len(fillers),
+            Metric.LOSS: everywhere.loss / updates,
+            Metric.GRAD_NORM: norms[-1],
+            Metric.SKIPPED_UPDATES: sum(not math.isfinite(norm) for norm in norms),
+            **everywhere.means(),
+            Metric.PACKS: len(packs) + len(fillers),
         }
 
     def gradients_by_task(self, scored: Scored, advantages: np.ndarray) -> dict[str, float]:
-        """What the tasks' parts of the gradient have in common, before the update: the norm |g_a| of each,
-        and g_a . g_b / (|g_a| |g_b|) of each two. Below 0, a step for one task is a step back for the other;
-        a task whose groups are all flat has no gradient and no cosine. Costs one more pass."""
+        """What the tasks' parts of the gradient have in common, before the update.
+
+        That is the norm |g_a| of each, and the cosine g_a . g_b / (|g_a| |g_b|) of each two. Where a cosine
+        is below 0, a step for one task is a step back for the other. A task whose groups are all flat has
+        neither. Costs one more forward and backward pass.
+        """
         assert isinstance(self.engine, LocalEngine)  # open_engine saw to it
         batch = self._batch(scored, advantages)
         tasks = np.array(scored.tasks)
@@ -103,13 +145,15 @@ class PolicyUpdate:
             gradient = self.engine.take_gradient()
             if gradient is not None and bool(gradient.any()):
                 gradients[task] = gradient
-        metrics = {f"gradient/norm/{task}": float(g.norm()) for task, g in gradients.items()}
+        metrics = {Metric.GRADIENT_NORM + task: float(g.norm()) for task, g in gradients.items()}
         for a, b in itertools.combinations(gradients, 2):
             cosine = torch.nn.functional.cosine_similarity(gradients[a], gradients[b], dim=0)
-            metrics[f"gradient/cosine/{a}/{b}"] = float(cosine)
+            metrics[f"{Metric.GRADIENT_COSINE}{a}/{b}"] = float(cosine)
         return metrics
 
     def _batch(self, scored: Scored, advantages: np.ndarray) -> _Batch:
+        # The loss is one mean over the whole batch, whatever rank or pack a completion is in: its tokens get
+        # their weight from the totals of all ranks, and packs then simply add up.
         completions = scored.completions
         lengths = torch.tensor([len(c) for c in completions])
         counted = torch.from_numpy(scored.mask)
@@ -140,7 +184,8 @@ class PolicyUpdate:
 
     def _packs(self, groups: Sequence[Group], wanted: np.ndarray) -> tuple[list[Pack], list[Pack]]:
         """This rank's packs, and those that make their number that of the other ranks."""
-        items, first = [], 0
+        items = []
+        first = 0
         for group in groups:
             chosen = [i for i in range(len(group.completions)) if wanted[first + i]]
             if chosen:
@@ -149,10 +194,12 @@ class PolicyUpdate:
                 items.append(PackItem(group.prompt, tokens, indices, group.image_features))
             first += len(group.completions)
         packs = self._packed(items)
-        tower_runs = self.tower_trains and any(item.prompt.num_image_tokens for item in items)
+        tower_runs = not self.config.frozen_tower and any(item.prompt.num_image_tokens for item in items)
         counts = self.ranks.gather([len(packs), tower_runs])
         if len(counts) == 1:
             return packs, []
+
+        # Several ranks: see the head of this file.
         with_image = any(runs for _, runs in counts)
         filler = self._filler(with_image)
         fillers = self._packed([filler]) * (max(count for count, _ in counts) - len(packs))
@@ -183,33 +230,37 @@ class PolicyUpdate:
                         reference, _ = self.engine.logprobs(pack)
         return *self.engine.logprobs(pack), reference
 
-    def _backward(self, pack: Pack, batch: _Batch) -> np.ndarray:
-        """Gradient of one pack; sums over its tokens: loss, tokens, clipped, kl, old_kl, importance,
-        sampling_kl, entropy.
-
-        Old log-probs that are missing (another program sampled) are filled in: before the first update, the
-        policy is the old one.
-        """
-        config, old, sampling = self.config, batch.old, batch.sampling
+    def _backward(self, pack: Pack, batch: _Batch) -> _Sums:
+        """Add the gradient of one pack, N tokens of completions, and return what it sums up to."""
+        config = self.config
         logprobs, entropies, reference = self._logprobs(pack)
-        zero = 0.0 * logprobs.sum() if self.ranks.world_size > 1 else 0.0  # fillers take part, with no effect
-        real = pack.rows != FILLER
-        logprobs, rows = logprobs[real], pack.rows[real]
-        kept = [
-            (i, c.numel()) for item in pack.items for i, c in zip(item.indices, item.completions, strict=True)
-        ]
-        kept = [(i, length) for i, length in kept if i != FILLER]
-        parts = torch.split(logprobs.detach(), [length for _, length in kept])
-        for (i, _), part in zip(kept, parts, strict=True):
-            old.setdefault(i, part)
-            sampling.setdefault(i, old[i])
-        old_N, sampling_N = (torch.cat([by[i] for i, _ in kept]).to(self.device) for by in (old, sampling))
+        # A filler in the pack gets a gradient of 0, so that all ranks go through the same parameters.
+        zero = 0.0 * logprobs.sum() if self.ranks.world_size > 1 else 0.0
+        real = pack.completion_of_target != FILLER
+        logprobs = logprobs[real]
+
+        # Old log-probs are the sampler's. Where another program sampled there are none: then the policy of
+        # this first pass is the old one, and its log-probs are kept for the passes to come.
+        lengths = {
+            i: completion.numel()
+            for item in pack.items
+            for i, completion in zip(item.indices, item.completions, strict=True)
+            if i != FILLER
+        }
+        parts = torch.split(logprobs.detach(), list(lengths.values()))
+        for i, part in zip(lengths, parts, strict=True):
+            batch.old.setdefault(i, part)
+            batch.sampling.setdefault(i, batch.old[i])
+        old_N = torch.cat([batch.old[i] for i in lengths]).to(self.device)
+        sampling_N = torch.cat([batch.sampling[i] for i in lengths]).to(self.device)
+
+        # Loss and gradient.
         loss, stats = policy_loss(
             logprobs,
             old_N,
             batch.advantages,
             batch.weights,
-            rows,
+            pack.completion_of_target[real],
             kind=config.loss,
             clip_low=config.clip_low,
             clip_high=config.clip_high,
@@ -218,6 +269,13 @@ class PolicyUpdate:
             importance=importance_weights(old_N, sampling_N, cap=config.importance_cap),
         )
         self.engine.backward(loss + zero)
-        sums = [loss.detach(), stats.tokens, stats.clipped, stats.kl, stats.old_kl, stats.importance]
-        drawn_elsewhere = k3(old_N - sampling_N).sum()  # from the distribution drawn from to the policy
-        return np.array([float(value) for value in (*sums, drawn_elsewhere, entropies[real].sum())])
+        return _Sums(
+            loss=float(loss.detach()),
+            tokens=float(stats.tokens),
+            clipped=float(stats.clipped),
+            kl=float(stats.kl),
+            old_kl=float(stats.old_kl),
+            importance=float(stats.importance),
+            sampling_kl=float(k3(old_N - sampling_N).sum()),
+            entropy=float(entropies[real].sum()),
+        )

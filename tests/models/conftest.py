@@ -21,7 +21,7 @@ from transformers import (
     Qwen3VLProcessor,
 )
 
-from mixed_r1.models import VisionLanguageAdapter, tiny_adapter
+from mixed_r1.models import ModelAdapter, tiny_adapter
 from mixed_r1.schema import Sample
 
 CORPUS = (
@@ -39,7 +39,7 @@ STOCK_PROCESSORS = {
 }
 
 
-def _processor(adapter: VisionLanguageAdapter) -> Any:
+def _processor(adapter: ModelAdapter) -> Any:
     class ImageTextProcessor(STOCK_PROCESSORS[adapter.family]):
         def __init__(self, image_processor: Any = None, tokenizer: Any = None, **options: Any) -> None:
             super().__init__(image_processor, tokenizer, None, **options)
@@ -65,14 +65,14 @@ def corpus() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session", params=(*STOCK_PROCESSORS, "internvl-qwen3"))
-def adapter(request: pytest.FixtureRequest) -> VisionLanguageAdapter:
+def adapter(request: pytest.FixtureRequest) -> ModelAdapter:
     """``internvl-qwen3`` is the layout of InternVL3.5, whose language model is a Qwen3."""
     family, _, text_model = request.param.partition("-")
     return tiny_adapter(family, corpus=CORPUS, seed=0, max_tiles=4, text_model=text_model or "qwen2")
 
 
 @pytest.fixture(scope="session")
-def stock_model(adapter: VisionLanguageAdapter, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def stock_model(adapter: ModelAdapter, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The class of transformers, as ``from_pretrained`` loads it: nothing of ours in it."""
     path = tmp_path_factory.mktemp("stock")
     adapter.save(path)
@@ -93,7 +93,7 @@ def make_sample() -> Callable[..., Sample]:
 def stock_inputs() -> Callable[..., dict[str, Any]]:
     """What the stock processor makes of the questions and images of samples: a right-padded batch."""
 
-    def process(adapter: VisionLanguageAdapter, *samples: Sample) -> dict[str, Any]:
+    def process(adapter: ModelAdapter, *samples: Sample) -> dict[str, Any]:
         conversations = [
             [
                 {

@@ -71,7 +71,7 @@ def run(
         total = 0.0
         for pack in packs:
             logprobs, _ = engine.logprobs(pack)
-            loss = -factor * (advantages[pack.rows] * logprobs).sum() / 40
+            loss = -factor * (advantages[pack.completion_of_target] * logprobs).sum() / 40
             engine.backward(loss)
             total += float(loss.detach())
         results.append((sum(ranks.gather(total)), engine.step()))

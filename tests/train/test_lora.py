@@ -46,7 +46,7 @@ def latest(config):
 def logprobs_of(adapter, items):
     with torch.no_grad():
         packs = pack_groups(items, adapter, max_tokens=4096)
-        parts = [(pack.rows, completion_logprobs(adapter, pack)[0]) for pack in packs]
+        parts = [(pack.completion_of_target, completion_logprobs(adapter, pack)[0]) for pack in packs]
     rows, values = (torch.cat(column) for column in zip(*parts, strict=True))
     return values[torch.argsort(rows, stable=True)]
 

@@ -66,8 +66,8 @@ def test_logprobs_and_gradients_equal_the_padded_batch(adapter, stock_model, sam
     seen = torch.zeros(len(expected))
     for pack in pack_groups(items, adapter, max_tokens=max_tokens):
         logprobs, _ = completion_logprobs(adapter, pack)
-        for index in pack.rows.unique().tolist():
-            mine = logprobs[pack.rows == index]
+        for index in pack.completion_of_target.unique().tolist():
+            mine = logprobs[pack.completion_of_target == index]
             torch.testing.assert_close(mine, expected[index], atol=1e-5, rtol=0)
             total = total + (coefficients[index] * mine).sum()
             seen[index] += 1
@@ -102,13 +102,15 @@ def flex_equals_dense(adapter, samples):
     for pack in pack_groups(items, adapter, max_tokens=10_000):
         assert pack.mask().dtype == torch.bool
         logprobs, _ = completion_logprobs(adapter, pack)
-        dense.update({i: logprobs[pack.rows == i] for i in pack.rows.unique().tolist()})
+        dense.update(
+            {i: logprobs[pack.completion_of_target == i] for i in pack.completion_of_target.unique().tolist()}
+        )
     (flex,) = pack_groups(items, adapter, max_tokens=10_000, layout="flex")
     assert isinstance(flex.mask(), BlockMask)
     assert flex.input_ids.shape[0] == 1 and (flex.unit_of >= 0).all()  # no padding
     logprobs, _ = completion_logprobs(adapter, flex)
     for index, expected in dense.items():
-        torch.testing.assert_close(logprobs[flex.rows == index], expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(logprobs[flex.completion_of_target == index], expected, atol=1e-5, rtol=0)
 
 
 def test_flexattention_equals_the_dense_mask(adapter, samples):

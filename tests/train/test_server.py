@@ -22,9 +22,9 @@ from mixed_r1.models import load_adapter, tiny_adapter
 from mixed_r1.models.packing import PackItem, pack_groups
 from mixed_r1.models.policy import completion_logprobs
 from mixed_r1.ranks import Ranks
-from mixed_r1.rollout import RolloutError, SamplingParams, sample_completions
-from mixed_r1.rollout.server import ServerRollouts, sampled_completion
-from mixed_r1.rollout.vllm import VLLMRollouts
+from mixed_r1.rollout import RolloutError, RolloutRequest, SamplingParams, sample_completions
+from mixed_r1.rollout.server import ServerSampler, sampled_completion
+from mixed_r1.rollout.vllm import VLLMSampler
 from mixed_r1.train import TrainConfig, train
 from tests.train.dialect_server import FAULTS, DialectServer
 from tests.train.runs import assert_same_run
@@ -68,7 +68,7 @@ def greedy_texts_agree(engine, adapter, samples, version):
     """The server's greedy answers are our own sampler's; returns their texts."""
     prompts = [adapter.encode(sample) for sample in samples]
     ours = sample_completions(adapter, prompts, ["a", "b", "c"], num_completions=1, params=GREEDY)
-    theirs = engine.generate(samples, prompts, num_completions=1, params=GREEDY, seed=0, step=version)
+    theirs = engine.generate(RolloutRequest(samples, prompts, 1, GREEDY, seed=0, step=version))
     for (mine,), (other,) in zip(ours, theirs, strict=True):
         assert other.logprobs is None and other.sampling_logprobs is None
         # A random model writes broken UTF-8, which no text can hold: compared is what a text tells.
@@ -95,7 +95,7 @@ def test_transformers_serve_answers_from_the_weights_last_pushed(
         adapter.save(directory)
 
     config = settings(tmp_path, server_urls=(transformers_serve,), server_kind="transformers")
-    engine = ServerRollouts(adapter, config, Ranks())
+    engine = ServerSampler(adapter, config, Ranks())
     seen = []
     for version in (0, 1):
         engine.push(version, save)
@@ -103,7 +103,7 @@ def test_transformers_serve_answers_from_the_weights_last_pushed(
         move(adapter.model.parameters(), 0.05)
     assert seen[0] != seen[1]
     prompts = [adapter.encode(sample) for sample in samples]
-    drawn = engine.generate(samples, prompts, num_completions=4, params=SAMPLED, seed=0, step=3)
+    drawn = engine.generate(RolloutRequest(samples, prompts, 4, SAMPLED, seed=0, step=3))
     assert all(len({c.text for c in group}) > 1 for group in drawn)
     assert sorted(path.name for path in (tmp_path / "rollout").iterdir()) == [
         "version-000000",
@@ -135,7 +135,7 @@ def test_transformers_serve_answers_from_the_lora_adapter_last_pushed(
         assert adapter_only
         adapter.model.save_pretrained(directory)
 
-    engine = ServerRollouts(adapter, config, Ranks())
+    engine = ServerSampler(adapter, config, Ranks())
     seen = []
     for version in (0, 1, 2):
         engine.push(version, save)
@@ -212,13 +212,13 @@ def dialect_engine(server, out, **changes):
     config = settings(
         out, model=server.path, server_urls=(server.url + "/v1",), server_timeout=2.0, **changes
     )
-    return adapter, ServerRollouts(adapter, config, Ranks())
+    return adapter, ServerSampler(adapter, config, Ranks())
 
 
 def generate(engine, adapter, samples, **changes):
     prompts = [adapter.encode(sample) for sample in samples]
     values = {"num_completions": 4, "params": SAMPLED, "seed": 1, "step": 2, **changes}
-    return engine.generate(samples, prompts, **values)
+    return engine.generate(RolloutRequest(samples, prompts, **values))
 
 
 def policy_logprobs(adapter, prompts, groups, temperature=1.0):
@@ -232,7 +232,9 @@ def policy_logprobs(adapter, prompts, groups, temperature=1.0):
     for pack in pack_groups(items, adapter, max_tokens=10_000):
         with torch.no_grad():
             logprobs, _ = completion_logprobs(adapter, pack, temperature=temperature)
-        found |= {int(row): logprobs[pack.rows == row] for row in pack.rows.unique()}
+        found |= {
+            int(row): logprobs[pack.completion_of_target == row] for row in pack.completion_of_target.unique()
+        }
     return [found[row] for row in sorted(found)]
 
 
@@ -427,4 +429,4 @@ def test_what_cannot_work_is_refused(tmp_path):
         with pytest.raises(ConfigError, match=f"lora_rank must be at least 1 where server_kind is '{kind}'"):
             settings(tmp_path, server_urls=("http://127.0.0.1:1",), server_kind=kind)
     with pytest.raises(ImportError, match=r"rollout 'vllm' needs vLLM: pip install 'mixed-r1\[vllm\]'"):
-        VLLMRollouts(None, settings(tmp_path, rollout="vllm"), Ranks())
+        VLLMSampler(None, settings(tmp_path, rollout="vllm"), Ranks())

@@ -20,6 +20,7 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 from mixed_r1.config import ConfigError
 from mixed_r1.data import DataError
 from mixed_r1.plan import first_step
+from mixed_r1.run_directory import is_metric
 from mixed_r1.train import TrainConfig, Trainer, train
 from tests.train.runs import assert_same_run, lines
 
@@ -82,6 +83,12 @@ def test_every_step_is_recorded(run):
         # The first update is on-policy: the trainer's log-probs are the sampler's.
         assert m["clip_fraction"] == 0 and m["old_kl"] < 1e-8
         assert m["entropy"] > 0 and 0 <= m["reward/mean"] <= 1
+
+
+def test_every_name_in_a_record_is_one_of_the_format(run):
+    out, _ = run
+    names = {name for record in lines(out / "metrics.jsonl") for name in record}
+    assert {name for name in names if not is_metric(name)} == set()
 
 
 def test_completions_are_written_with_rewards_reasons_and_advantages(run):

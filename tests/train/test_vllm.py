@@ -23,8 +23,8 @@ import pytest
 from mixed_r1.engines.lora import add_lora
 from mixed_r1.models import load_adapter, tiny_adapter
 from mixed_r1.ranks import Ranks
-from mixed_r1.rollout import SamplingParams, sample_completions
-from mixed_r1.rollout.server import ServerRollouts
+from mixed_r1.rollout import RolloutRequest, SamplingParams, sample_completions
+from mixed_r1.rollout.server import ServerSampler
 from mixed_r1.train import TrainConfig, train
 from tests.train.runs import warm_start
 from tests.train.test_server import free_port, move, policy_logprobs, records
@@ -133,17 +133,17 @@ def test_a_server_draws_from_the_weights_last_pushed(server, kind, samples, tmp_
         assert adapter_only == bool(lora)
         adapter.model.save_pretrained(directory) if lora else adapter.save(directory)
 
-    engine = ServerRollouts(adapter, config, Ranks())
+    engine = ServerSampler(adapter, config, Ranks())
     prompts, seen = [adapter.encode(sample) for sample in samples], []
     for version in range(3):
         engine.push(version, save)
         ours = sample_completions(adapter, prompts, ["a", "b", "c"], num_completions=1, params=GREEDY)
-        theirs = engine.generate(samples, prompts, num_completions=1, params=GREEDY, seed=0, step=version)
+        theirs = engine.generate(RolloutRequest(samples, prompts, 1, GREEDY, seed=0, step=version))
         tokens = [group[0].tokens.tolist() for group in theirs]
         assert tokens == [group[0].tokens.tolist() for group in ours] and tokens not in seen
         seen.append(tokens)
         drawn = [
-            engine.generate(samples, prompts, num_completions=3, params=NUCLEUS, seed=0, step=version)
+            engine.generate(RolloutRequest(samples, prompts, 3, NUCLEUS, seed=0, step=version))
             for _ in range(2)
         ]
         first, second = ([c for group in groups for c in group] for groups in drawn)

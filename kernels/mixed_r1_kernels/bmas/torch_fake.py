@@ -14,7 +14,6 @@ from torch import Tensor
 __all__: list[str] = []
 
 
-@torch.library.register_fake("mixed_r1::bmas")
 def _bmas(
     rows: Tensor,
     inverse_norms: Tensor,
@@ -27,3 +26,6 @@ def _bmas(
 ) -> tuple[Tensor, Tensor]:
     N = reference_of.shape[0]
     return rows.new_empty(N, dtype=torch.float64), rows.new_empty(N, dtype=torch.float64)
+
+
+torch.library.register_fake("mixed_r1::bmas", _bmas)

@@ -12,11 +12,13 @@ from torch import Tensor
 __all__: list[str] = []
 
 
-@torch.library.register_fake("mixed_r1::box_iou")
 def _box_iou(boxes1: Tensor, boxes2: Tensor, kind: str = "iou") -> Tensor:
     return boxes1.new_empty(boxes1.shape[0], boxes2.shape[0])
 
 
-@torch.library.register_fake("mixed_r1::paired_box_iou")
 def _paired_box_iou(boxes1: Tensor, boxes2: Tensor, kind: str = "iou") -> Tensor:
     return boxes1.new_empty(boxes1.shape[0])
+
+
+torch.library.register_fake("mixed_r1::box_iou", _box_iou)
+torch.library.register_fake("mixed_r1::paired_box_iou", _paired_box_iou)

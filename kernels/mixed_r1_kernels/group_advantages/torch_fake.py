@@ -13,7 +13,6 @@ from torch import Tensor
 __all__: list[str] = []
 
 
-@torch.library.register_fake("mixed_r1::group_advantages")
 def _group_advantages(
     rewards: Tensor,
     group_sizes: Tensor,
@@ -24,3 +23,6 @@ def _group_advantages(
     scales: Tensor | None = None,
 ) -> Tensor:
     return rewards.new_empty(rewards.shape[0])
+
+
+torch.library.register_fake("mixed_r1::group_advantages", _group_advantages)

@@ -12,7 +12,6 @@ from torch import Tensor
 __all__: list[str] = []
 
 
-@torch.library.register_fake("mixed_r1::match_boxes")
 def _match_boxes(
     pred: Tensor, target: Tensor, pred_counts: Tensor, target_counts: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -21,3 +20,6 @@ def _match_boxes(
     iou = pred.new_empty(P, dtype=torch.float64)
     total = pred.new_empty(S, dtype=torch.float64)
     return target_of, iou, total
+
+
+torch.library.register_fake("mixed_r1::match_boxes", _match_boxes)
