@@ -225,8 +225,8 @@ class Trainer:
         with clock.measure("reward"):
             scored = self._score(groups)
 
-        # A group whose rewards are all equal has no advantage and teaches nothing. If the settings ask for it,
-        # groups of other rows take the place of such groups.
+        # A group whose rewards are all equal has no advantage and teaches nothing. Where the settings ask for
+        # it, groups of other rows take the place of such groups.
         scored, redrawn, more = self._redraw_flat(scored, clock)
         skipped += more
 
