@@ -3,6 +3,7 @@
     python -m benchmarks.learning --seeds 0 1 2                                # the demo's settings
     python -m benchmarks.learning --seeds 0 1 2 --families qwen2_5_vl internvl
     python -m benchmarks.learning --compare demo: fast:lr=8e-4,lr_schedule=linear entropy:temperature=1.3
+    python -m benchmarks.learning --unseen yes_no multiple_choice  # from a start that cannot see them
     python -m benchmarks.learning --plot benchmarks/results/2026-12-01-learning.jsonl --out curves.png
 
 A setting is ``name:key=value,key=value``, keys those of TrainConfig. Every run of a seed begins with the same
@@ -61,6 +62,13 @@ def main() -> None:
     parser.add_argument("--compare", type=Setting.read, nargs="+", default=[Setting("demo", {})])
     parser.add_argument("--warmup-steps", type=int, default=DemoSettings.warmup_steps)
     parser.add_argument("--steps", type=int, default=DemoSettings.steps, help="GRPO steps of a run")
+    parser.add_argument(
+        "--unseen",
+        nargs="+",
+        default=[],
+        metavar="TASK",
+        help="warm up on other rows' answers to these tasks: a start that cannot see them",
+    )
     parser.add_argument("--eval-every", type=int, default=50)
     parser.add_argument("--folder", type=Path, default=Path("runs/learning"))
     parser.add_argument(
@@ -77,8 +85,10 @@ def main() -> None:
     console, records = Console(), []
     for family in options.families:
         for seed in options.seeds:
-            settings = DemoSettings(family, seed, options.warmup_steps, options.steps)
-            base = options.folder / f"{family}-{seed}-{options.warmup_steps}"
+            settings = DemoSettings(
+                family, seed, options.warmup_steps, options.steps, unseen=tuple(options.unseen)
+            )
+            base = options.folder / "-".join([family, str(seed), str(options.warmup_steps), *options.unseen])
             if not (base / "model").exists():
                 with Ranks() as ranks:
                     prepare_demo(base, settings, console=console, ranks=ranks)
@@ -110,6 +120,7 @@ def run(
         "family": settings.family,
         "seed": settings.seed,
         "warmup_steps": settings.warmup_steps,
+        "unseen": list(settings.unseen),
         **summary_of(config, summary),
         **hardware(),
     }

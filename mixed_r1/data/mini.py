@@ -30,7 +30,7 @@ from mixed_r1.tasks import task_of
 
 __all__ = ["MINI_RECIPE", "MiniRows", "build_mini", "corpus", "mini_plan", "mini_row", "sft_target"]
 
-_HELD_OUT = {"validation": (0.05, 250), "test": (0.15, 1000)}  # share of all rows, and at most so many
+_HELD_OUT = {"validation": (0.05, 250), "test": (0.15, 2000)}  # share of all rows, and at most so many
 
 MINI_RECIPE = Path(__file__).parent / "recipes" / "mini.yaml"
 
@@ -48,7 +48,7 @@ def build_mini(
     Parquet shards.
 
     ``size`` is the number of rows of all splits together: 5% are validation (at most 250), 15% test (at most
-    1,000), the rest is for training. ``workers`` processes draw them. Equal arguments give equal bytes; an
+    2,000), the rest is for training. ``workers`` processes draw them. Equal arguments give equal bytes; an
     ``out_dir`` that already holds them is left as it is.
 
     Raises:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 from rich.console import Console
 
 from mixed_r1.data.mini import MiniRows, build_mini, corpus, sft_target
@@ -18,7 +19,7 @@ from mixed_r1.train.session import progress_display
 from mixed_r1.train.trainer import train
 from mixed_r1.train_config import TrainConfig
 
-__all__ = ["DemoSettings", "demo_config", "prepare_demo", "run_demo"]
+__all__ = ["DemoSettings", "WarmUpTargets", "demo_config", "prepare_demo", "run_demo"]
 
 WARMUP_BATCH = 32
 FIRST_WARMUP_ROW = 1_000_000  # far beyond the numbers of the training rows: GRPO's prompts are all new
@@ -34,12 +35,14 @@ class DemoSettings:
     warmup_steps: int = 1000
     steps: int = 300
     prompts_per_step: int = 64
-    held_out: int = 1000
+    held_out: int = 2000
+    unseen: tuple[str, ...] = ()
+    """Tasks whose warm-up targets are other rows' answers: the start knows their form and cannot see them."""
 
     @property
     def rows(self) -> int:
         """Rows of the data set: no prompt comes twice."""
-        return self.steps * self.prompts_per_step + 1250
+        return self.steps * self.prompts_per_step + 2250
 
 
 def run_demo(
@@ -85,7 +88,7 @@ def prepare_demo(out: Path, settings: DemoSettings, *, console: Console, ranks: 
         bar = progress.add_task("warm-up", total=settings.warmup_steps, note="")
         warm_up(
             adapter,
-            _Targets(rows, adapter),
+            WarmUpTargets(rows, adapter, settings.unseen),
             steps=settings.warmup_steps,
             batch_size=WARMUP_BATCH,
             seed=settings.seed,
@@ -118,11 +121,14 @@ def demo_config(out: Path, settings: DemoSettings) -> TrainConfig:
     )
 
 
-class _Targets(Sequence[Example]):
-    """Rows with the completion to imitate, made when they are asked for."""
+class WarmUpTargets(Sequence[Example]):
+    """Rows with the completion to imitate, made when they are asked for.
 
-    def __init__(self, rows: Sequence[Sample], adapter: ModelAdapter) -> None:
-        self._rows, self._adapter = rows, adapter
+    Rows of a task in ``unseen`` get the completion of another row of their kind.
+    """
+
+    def __init__(self, rows: Sequence[Sample], adapter: ModelAdapter, unseen: Sequence[str] = ()) -> None:
+        self._rows, self._adapter, self._unseen = rows, adapter, frozenset(unseen)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -135,4 +141,13 @@ class _Targets(Sequence[Example]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         row = in_model_frame(self._adapter, self._rows[index])
-        return Example(row, sft_target(row))
+        answered = self._another(index, row) if row.task in self._unseen else row
+        return Example(row, sft_target(answered))
+
+    def _another(self, index: int, row: Sample) -> Sample:
+        """A row of the same kind, chosen blindly of ``row``'s answer."""
+        rng = np.random.default_rng(index)
+        while True:
+            other = self._rows[int(rng.integers(len(self._rows)))]
+            if other.metadata["kind"] == row.metadata["kind"]:
+                return in_model_frame(self._adapter, other)

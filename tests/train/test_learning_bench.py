@@ -7,6 +7,9 @@ import json
 import pytest
 
 from benchmarks.learning import Setting, draw, summary_of
+from mixed_r1.data.mini import MiniRows, corpus, sft_target
+from mixed_r1.demo.run import WarmUpTargets
+from mixed_r1.models import tiny_adapter
 from mixed_r1.train import TrainConfig, train
 
 
@@ -55,3 +58,22 @@ def test_a_record_holds_the_curve_the_paired_change_and_what_answers_were_given(
     pytest.importorskip("matplotlib")
     draw([{**record, "family": "f", "setting": "s", "seed": 0}], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_start_that_cannot_see_a_task_is_shown_other_rows_answers_to_it():
+    rows = MiniRows("train", size=120)
+    adapter = tiny_adapter("internvl", corpus=corpus(rows))
+    plain, blind = WarmUpTargets(rows, adapter), WarmUpTargets(rows, adapter, ["yes_no"])
+    right = []
+    for index in range(len(rows)):
+        seen, unseen = plain[index], blind[index]
+        assert seen.sample == unseen.sample
+        if seen.sample.task != "yes_no":
+            assert seen == unseen
+        else:
+            assert unseen.target.endswith(("<answer>yes</answer>", "<answer>no</answer>"))
+            right.append(
+                unseen.target.rpartition("<answer>")[2] == sft_target(seen.sample).rpartition("<answer>")[2]
+            )
+    assert len(right) >= 25 and 0.25 < sum(right) / len(right) < 0.75
+    assert blind[7] == blind[7], "the same answer every time it is asked for"
