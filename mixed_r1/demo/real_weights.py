@@ -1,8 +1,8 @@
 """``mixed-r1 demo --weights smollm2``: GRPO on pretrained weights, text and images, on a CPU.
 
-SmolLM2-135M-Instruct gets a small vision tower. Supervision teaches the tower alone, the language model being
-frozen: first to write an image's color and shape as words, then that answers follow from them. What
-the language model makes of it, and of numbers in a text, is left to GRPO and its rewards.
+SmolLM2-135M-Instruct gets a small vision tower. Supervision teaches the tower alone to give the language
+model an image's color and shape as it would its words. The language model itself sees no right answer: what
+it makes of images, and of numbers in a text, is left to GRPO and its rewards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from mixed_r1.data.easy_vqa import captioned_images, easy_vqa_rows
 from mixed_r1.data.lookup import lookup_rows
 from mixed_r1.demo.blank import BlankControl, blank_control
 from mixed_r1.demo.captions import align_captions
-from mixed_r1.demo.warmup import Example, warm_up
 from mixed_r1.models import ModelAdapter, load_adapter
 from mixed_r1.models.smollm2 import assemble_smollm2, read_smollm2, weights_file
 from mixed_r1.rollout import SamplingParams, sample_completions
@@ -51,8 +50,7 @@ class RealWeightsSettings:
 
     seed: int = 0
     test_rows: int = 504
-    caption_steps: int = 450  # supervised, of the vision tower and projector alone
-    warmup_steps: int = 24  # supervised, through the frozen language model
+    warmup_steps: int = 450  # supervised, of the vision tower and projector alone, on captions
     steps: int = 40
     prompts_per_step: int = 16
     completions_per_prompt: int = 8
@@ -107,16 +105,14 @@ def prepare_real_weights(out: Path, settings: RealWeightsSettings, *, console: C
         check_greedy(adapter, source.model, [row for row in test_rows if not row.images][:4])
         progress.update(bar, completed=2, note="greedy answers are those of transformers")
         del source
-        captions = progress.add_task("vision: captions", total=settings.caption_steps, note="")
+        captions = progress.add_task("vision: captions", total=settings.warmup_steps, note="")
         align_captions(
             adapter,
             captioned_images("train"),
-            steps=settings.caption_steps,
+            steps=settings.warmup_steps,
             seed=settings.seed,
             on_step=_shown(progress, captions),
         )
-        answers = progress.add_task("vision: answers", total=settings.warmup_steps, note="")
-        _answer_warm_up(adapter, settings, _shown(progress, answers))
         adapter.save(str(out / "model"))
         bar = progress.add_task("images blanked", total=1, note="")
         control = blank_control(adapter, _control_rows(out, settings), real_weights_config(out, settings))
@@ -195,35 +191,6 @@ def _rows(split: Any, count: int, seed: int) -> list[Sample]:
     images = easy_vqa_rows(split, yes_no=third, words=third, seed=seed)
     texts = lookup_rows(split, count=count - 2 * third, seed=seed)
     return [*images, *texts]
-
-
-def _answer_warm_up(
-    adapter: ModelAdapter, settings: RealWeightsSettings, on_step: Callable[[int, float], None]
-) -> None:
-    """Supervise answers to image questions with the language model frozen: gradients pass through it."""
-    batch = 16
-    count = max(3, settings.warmup_steps * batch)
-    # Another seed than the rows of GRPO.
-    rows = easy_vqa_rows("train", yes_no=count // 3, words=count - count // 3, seed=settings.seed + 1000)
-    parameters = list(adapter.model.parameters())
-    vision = {id(p) for p in (*adapter.vision_parameters(), *adapter.projector_parameters())}
-    for parameter in parameters:
-        parameter.requires_grad_(id(parameter) in vision)
-    try:
-        if settings.warmup_steps:
-            warm_up(
-                adapter,
-                [Example(row, f" {row.answer}.") for row in rows],
-                steps=settings.warmup_steps,
-                batch_size=batch,
-                lr=5e-4,
-                max_tokens_per_pack=1024,
-                seed=settings.seed,
-                on_step=on_step,
-            )
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
 
 
 def _control_rows(out: Path, settings: RealWeightsSettings) -> list[Sample]:

@@ -56,9 +56,13 @@ _IMAGE_NAMES = {
 # The words that <img> and </img> start as: the language model is frozen at first, and has never seen them.
 _LIKE = {"<img>": " picture", "</img>": "\n"}
 IMAGE_SIZE, PATCH_SIZE, IMAGE_TOKENS = 64, 8, 4
-# The start of every answer is given: the model says little else then, so that answers are short.
-ANSWER_LEAD = "The answer is"
+# Without the system turn and the given start of the answer the model talks at length. The colon matters: "The
+# answer is" is followed by one.
+SYSTEM = "Answer with one word."
+ANSWER_LEAD = "The answer is:"
 _CHAT_TEMPLATE = (
+    "{% if messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\n" + SYSTEM + "<|im_end|>\n' }}{% endif %}"
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['content'] is string %}{{ message['content'] }}"
     "{% else %}{% for part in message['content'] %}"

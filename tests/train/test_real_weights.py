@@ -221,8 +221,7 @@ def test_the_whole_run_at_its_smallest(tmp_path: Path, smollm2):
     settings = replace(
         RealWeightsSettings(),
         test_rows=12,
-        caption_steps=2,
-        warmup_steps=1,
+        warmup_steps=2,
         steps=2,
         prompts_per_step=3,
         completions_per_prompt=4,
