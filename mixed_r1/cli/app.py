@@ -130,7 +130,7 @@ def demo(
     from mixed_r1.ranks import Ranks
     from mixed_r1.report import build_report
 
-    given = {"warmup_steps": warmup_steps, "steps": steps}
+    given: dict[str, Any] = {"warmup_steps": warmup_steps, "steps": steps}
     settings = DemoSettings(family=family, seed=seed, **{key: v for key, v in given.items() if v is not None})
     console = Console()
     with Ranks() as ranks:
