@@ -1,6 +1,4 @@
 // Checks, device guard, allocation, stream, launch.
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 
 #include <cstring>
 #include <tuple>
@@ -16,12 +14,10 @@ namespace mixed_r1 {
 
 namespace {
 
-using at::Tensor;
-
 constexpr std::int64_t kMaxCosines = std::int64_t{1} << 28;  // held at once: 1 GiB, or one group's
 
 // The plan's arrays on a device: one tensor, one copy. The pointers of the batch are into it.
-Tensor upload(const BmasDevicePlan& plan, at::Device device, BmasBatch& batch) {
+Tensor upload(const BmasDevicePlan& plan, const Device& device, BmasBatch& batch) {
   const std::pair<const BmasDevicePlan::Array&, const std::int32_t*&> parts[] = {
       {plan.row_begin, batch.row_begin},
       {plan.row_ids, batch.row_ids},
@@ -37,13 +33,13 @@ Tensor upload(const BmasDevicePlan& plan, at::Device device, BmasBatch& batch) {
       {plan.distinct_counts, batch.distinct_counts}};
   std::int64_t total = 0;
   for (const auto& [array, pointer] : parts) total += static_cast<std::int64_t>(array.size());
-  const Tensor host = at::empty({total}, at::kInt);
+  const Tensor host = torch::stable::empty({total}, ScalarType::Int);
   auto* next = host.mutable_data_ptr<std::int32_t>();
   for (const auto& [array, pointer] : parts) {
     if (!array.empty()) std::memcpy(next, array.data(), array.size() * sizeof(std::int32_t));
     next += array.size();
   }
-  Tensor moved = host.to(device);
+  Tensor moved = torch::stable::to(host, device);
   const auto* begin = moved.const_data_ptr<std::int32_t>();
   for (const auto& [array, pointer] : parts) {
     pointer = begin;
@@ -58,9 +54,9 @@ std::tuple<Tensor, Tensor> bmas_on_cuda(const Tensor& rows, const Tensor& invers
                                         std::int64_t num_threads) {
   const CheckedBmas checked = check_bmas(rows, inverse_norms, completion_ids, completion_offsets, reference_ids,
                                          reference_offsets, reference_of, num_threads);
-  const c10::cuda::CUDAGuard guard(rows.device());
-  const auto wide = rows.options().dtype(at::kDouble);
-  Tensor precision = at::zeros({reference_of.size(0)}, wide), recall = at::zeros({reference_of.size(0)}, wide);
+  const DeviceGuard guard(rows.get_device_index());
+  Tensor precision = zeros({reference_of.size(0)}, ScalarType::Double, rows);
+  Tensor recall = zeros({reference_of.size(0)}, ScalarType::Double, rows);
   const BmasDevicePlan plan =
       plan_for_device(rows.size(0), checked.completions.view(), checked.references.view(),
                       checked.reference_of.const_data_ptr<std::int64_t>(), kBmasRowBlock, checked.num_threads);
@@ -68,12 +64,12 @@ std::tuple<Tensor, Tensor> bmas_on_cuda(const Tensor& rows, const Tensor& invers
   const BmasWaves waves = plan_waves(plan, kMaxCosines);
   BmasBatch whole = {};
   const Tensor uploaded = upload(plan, rows.device(), whole);
-  Tensor begins = at::empty({static_cast<std::int64_t>(waves.cosine_begin.size())}, at::kLong);
+  Tensor begins = torch::stable::empty({static_cast<std::int64_t>(waves.cosine_begin.size())}, ScalarType::Long);
   std::memcpy(begins.mutable_data_ptr(), waves.cosine_begin.data(), waves.cosine_begin.size() * sizeof(std::int64_t));
-  begins = begins.to(rows.device());
+  begins = torch::stable::to(begins, rows.device());
   whole.cosine_begin = begins.const_data_ptr<std::int64_t>();
-  Tensor cosines = at::empty({waves.most_cosines}, rows.options().dtype(at::kFloat));
-  Tensor row_max = at::empty({static_cast<std::int64_t>(plan.row_ids.size())}, rows.options().dtype(at::kFloat));
+  Tensor cosines = empty({waves.most_cosines}, ScalarType::Float, rows);
+  Tensor row_max = empty({static_cast<std::int64_t>(plan.row_ids.size())}, ScalarType::Float, rows);
   for (const BmasWave& wave : waves.waves) {
     BmasBatch batch = whole;
     batch.tile_group += wave.tile_begin;
@@ -83,16 +79,16 @@ std::tuple<Tensor, Tensor> bmas_on_cuda(const Tensor& rows, const Tensor& invers
     batch.completion_index += wave.completion_begin;
     batch.distinct_begin += wave.completion_begin;
     batch.num_completions = wave.completion_end - wave.completion_begin;
-    C10_CUDA_CHECK(bmas_cuda(checked.table(), checked.inverse_norms.const_data_ptr<float>(), batch,
-                             cosines.mutable_data_ptr<float>(), row_max.mutable_data_ptr<float>(),
-                             precision.mutable_data_ptr<double>(), recall.mutable_data_ptr<double>(),
-                             c10::cuda::getCurrentCUDAStream()));
+    check_cuda(bmas_cuda(checked.table(), checked.inverse_norms.const_data_ptr<float>(), batch,
+                         cosines.mutable_data_ptr<float>(), row_max.mutable_data_ptr<float>(),
+                         precision.mutable_data_ptr<double>(), recall.mutable_data_ptr<double>(),
+                         current_stream(rows)));
   }
   return {precision, recall};
 }
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(mixed_r1, MIXED_R1_CUDA_KEY, m) { m.impl("bmas", &bmas_on_cuda); }
+STABLE_TORCH_LIBRARY_IMPL(mixed_r1, MIXED_R1_CUDA_KEY, m) { m.impl("bmas", TORCH_BOX(&bmas_on_cuda)); }
 
 }  // namespace mixed_r1

@@ -1,12 +1,8 @@
 #include "torch_box_iou.h"
 
-#include <torch/library.h>
-
 namespace mixed_r1 {
 
 namespace {
-
-using at::Tensor;
 
 template <class T, bool paired>
 void run_box_iou(const Tensor& boxes1, const Tensor& boxes2, BoxKind kind, Tensor& scores) {
@@ -18,30 +14,24 @@ void run_box_iou(const Tensor& boxes1, const Tensor& boxes2, BoxKind kind, Tenso
 }
 
 template <bool paired>
-Tensor box_iou_cpu(const Tensor& boxes1, const Tensor& boxes2, std::string_view kind) {
+Tensor box_iou_cpu(const Tensor& boxes1, const Tensor& boxes2, const std::string& kind) {
   check_boxes(boxes1, boxes2, paired);
   Tensor scores = new_scores(boxes1, boxes2, paired);
-  const auto run = boxes1.scalar_type() == at::kFloat ? run_box_iou<float, paired> : run_box_iou<double, paired>;
+  const auto run = boxes1.scalar_type() == ScalarType::Float ? run_box_iou<float, paired> : run_box_iou<double, paired>;
   run(boxes1, boxes2, kind_of(kind), scores);
   return scores;
 }
 
 }  // namespace
 
-TORCH_LIBRARY_FRAGMENT(mixed_r1, m) {
+STABLE_TORCH_LIBRARY_FRAGMENT(mixed_r1, m) {
   m.def("box_iou(Tensor boxes1, Tensor boxes2, str kind=\"iou\") -> Tensor");
   m.def("paired_box_iou(Tensor boxes1, Tensor boxes2, str kind=\"iou\") -> Tensor");
 }
 
-TORCH_LIBRARY_IMPL(mixed_r1, CPU, m) {
-  m.impl("box_iou", &box_iou_cpu<false>);
-  m.impl("paired_box_iou", &box_iou_cpu<true>);
-}
-
-// No gradient, and no result claims one: autograd is passed by.
-TORCH_LIBRARY_IMPL(mixed_r1, Autograd, m) {
-  m.impl("box_iou", torch::CppFunction::makeFallthrough());
-  m.impl("paired_box_iou", torch::CppFunction::makeFallthrough());
+STABLE_TORCH_LIBRARY_IMPL(mixed_r1, CPU, m) {
+  m.impl("box_iou", TORCH_BOX(&box_iou_cpu<false>));
+  m.impl("paired_box_iou", TORCH_BOX(&box_iou_cpu<true>));
 }
 
 }  // namespace mixed_r1

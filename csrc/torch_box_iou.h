@@ -1,9 +1,6 @@
 // What the CPU and the CUDA half of the torch ops box_iou and paired_box_iou share.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
-
 #include <string_view>
 
 #include "core/box_iou.h"
@@ -17,9 +14,9 @@ inline BoxKind kind_of(std::string_view name) {
 }
 
 // [N] (paired) or [N, M], uninitialised.
-inline at::Tensor new_scores(const at::Tensor& boxes1, const at::Tensor& boxes2, bool paired) {
-  if (paired) return at::empty({boxes1.size(0)}, boxes1.options());
-  return at::empty({boxes1.size(0), boxes2.size(0)}, boxes1.options());
+inline Tensor new_scores(const Tensor& boxes1, const Tensor& boxes2, bool paired) {
+  if (paired) return empty({boxes1.size(0)}, boxes1.scalar_type(), boxes1);
+  return empty({boxes1.size(0), boxes2.size(0)}, boxes1.scalar_type(), boxes1);
 }
 
 }  // namespace mixed_r1

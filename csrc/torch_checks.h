@@ -1,14 +1,13 @@
 // Checks that several of the torch ops make. A message names the argument, the rule and what was given.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string_view>
 
 #include "core/box_iou.h"
+#include "torch_stable.h"
 
 namespace mixed_r1 {
 
@@ -18,28 +17,29 @@ int index_of(std::string_view name, const std::string_view (&names)[count], cons
   for (std::size_t i = 0; i < count; ++i) {
     if (names[i] == name) return static_cast<int>(i);
   }
-  TORCH_CHECK_VALUE(false, argument, " must be a known name, got '", name, "'");
+  require(false, argument, " must be a known name, got '", name, "'");
+  return -1;
 }
 
-void check_vector(const char* name, const at::Tensor& vector, at::ScalarType type, at::Device device,
+void check_vector(const char* name, const Tensor& vector, ScalarType type, const Device& device,
                   std::optional<std::int64_t> size = std::nullopt);
 
 // Two sets of boxes of one dtype on one device; `paired`: as many in one as in the other.
-void check_boxes(const at::Tensor& boxes1, const at::Tensor& boxes2, bool paired, const char* name1 = "boxes1",
+void check_boxes(const Tensor& boxes1, const Tensor& boxes2, bool paired, const char* name1 = "boxes1",
                  const char* name2 = "boxes2");
 
 // Integers [S] on the CPU, each at least `least`, that add up to `total`.
-at::Tensor check_counts(const char* name, const at::Tensor& counts, std::int64_t total, std::int64_t least);
+Tensor check_counts(const char* name, const Tensor& counts, std::int64_t total, std::int64_t least);
 
 // Checked tensors as csrc/core takes them.
 template <class T>
-BoxView<T> view(const at::Tensor& boxes) {
+BoxView<T> view(const Tensor& boxes) {
   constexpr auto kSize = static_cast<std::int64_t>(sizeof(T));
   return {static_cast<const char*>(boxes.const_data_ptr()), boxes.size(0), boxes.stride(0) * kSize,
           boxes.stride(1) * kSize};
 }
 
-inline std::span<const std::int64_t> span(const at::Tensor& counts) {
+inline std::span<const std::int64_t> span(const Tensor& counts) {
   return {counts.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(counts.size(0))};
 }
 

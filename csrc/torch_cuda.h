@@ -1,12 +1,8 @@
-// What every CUDA launcher takes from torch, and the dispatch key it registers under. The tests run the launchers on
-// the CPU, under its key.
+// What every CUDA launcher takes from torch. The tests run the launchers on the CPU, with a header of theirs.
 #pragma once
 
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
-#include <torch/library.h>
-
-#ifndef MIXED_R1_CUDA_KEY
-#define MIXED_R1_CUDA_KEY CUDA
+#ifdef MIXED_R1_TORCH_DEVICE
+#include MIXED_R1_TORCH_DEVICE
+#else
+#include "torch_device.h"
 #endif

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
+import torch  # first: the module's own library is found among those that torch has loaded
+
 from mixed_r1_kernels._impl import ImplUnavailable
 
 __all__ = ["has_cuda"]
@@ -36,5 +38,9 @@ has_cuda: bool = _torch_ops.has_cuda
 
 # Shapes and devices without values (fake kernels). They are in Python, because torch refuses arguments on two
 # devices to a fake kernel in C++ (the key Meta). An op must be registered before its fake is: so not earlier.
+_autograd = torch.library.Library("mixed_r1", "IMPL", "Autograd")
 for _op in ("bmas", "box_iou", "group_advantages", "match_boxes"):
     import_module(f"mixed_r1_kernels.{_op}.torch_fake")
+# No gradient, and no result claims one: autograd is passed by.
+for _name in ("bmas", "box_iou", "group_advantages", "match_boxes", "paired_box_iou"):
+    _autograd.impl(_name, torch.library.fallthrough_kernel)
