@@ -12,7 +12,7 @@ arguments of each op are described in its own ``torch_fake.py``:
 - ``bmas``: ``mixed_r1_kernels.bmas.torch_fake``
 
 Raises:
-    ImplUnavailable: they are not built.
+    ImplUnavailable: they are not built, or this torch is older than 2.10.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ __all__ = ["has_cuda"]
 
 _BUILD = "MIXED_R1_TORCH_OPS=1 python setup.py build_ext --inplace"
 
+if torch.__version__ < (2, 10):
+    raise ImplUnavailable(f"torch must be 2.10 or newer for torch.ops.mixed_r1, got {torch.__version__}")
 try:
     import mixed_r1_kernels._torch_ops as _torch_ops
 except ImportError as error:

@@ -3,10 +3,14 @@ shapes and devices without values, bad arguments. The launchers for CUDA are tes
 
 from __future__ import annotations
 
+import importlib
+import sys
+
 import numpy as np
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
+from torch.torch_version import TorchVersion
 
 import mixed_r1_kernels
 from mixed_r1_kernels import EmbeddingTable, ImplUnavailable
@@ -377,3 +381,10 @@ def test_impl_cuda_of_bmas_by_its_cpu_kernels(dtype):
     found = bmas_api._torch_op(*map(tuple, sides), pairs.numpy(), table, 2)
     expected = mixed_r1_kernels.bmas(*lists, table, reference_of=pairs, impl="native")
     np.testing.assert_array_equal(np.stack(found), np.stack(expected[:2]))
+
+
+def test_an_older_torch_is_named(monkeypatch):
+    monkeypatch.delitem(sys.modules, "mixed_r1_kernels.ops")
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.9.1"))
+    with pytest.raises(ImplUnavailable, match=r"torch must be 2\.10 or newer .*, got 2\.9\.1"):
+        importlib.import_module("mixed_r1_kernels.ops")
