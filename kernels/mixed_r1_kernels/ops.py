@@ -27,7 +27,7 @@ __all__ = ["has_cuda"]
 
 _BUILD = "MIXED_R1_TORCH_OPS=1 python setup.py build_ext --inplace"
 
-if torch.__version__ < (2, 10):
+if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 10):
     raise ImplUnavailable(f"torch must be 2.10 or newer for torch.ops.mixed_r1, got {torch.__version__}")
 try:
     import mixed_r1_kernels._torch_ops as _torch_ops
@@ -40,9 +40,9 @@ has_cuda: bool = _torch_ops.has_cuda
 
 # Shapes and devices without values (fake kernels). They are in Python, because torch refuses arguments on two
 # devices to a fake kernel in C++ (the key Meta). An op must be registered before its fake is: so not earlier.
-_autograd = torch.library.Library("mixed_r1", "IMPL", "Autograd")
+_autograd = torch.library.Library("mixed_r1", "IMPL", "Autograd")  # type: ignore[no-untyped-call]
 for _op in ("bmas", "box_iou", "group_advantages", "match_boxes"):
     import_module(f"mixed_r1_kernels.{_op}.torch_fake")
 # No gradient, and no result claims one: autograd is passed by.
 for _name in ("bmas", "box_iou", "group_advantages", "match_boxes", "paired_box_iou"):
-    _autograd.impl(_name, torch.library.fallthrough_kernel)
+    _autograd.impl(_name, torch.library.fallthrough_kernel)  # type: ignore[no-untyped-call]
