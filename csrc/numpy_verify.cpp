@@ -81,6 +81,7 @@ verify::Settings read_settings(const nb::dict& settings) {
   s.box = choice<verify::Box>(settings, "box");
   s.list_order = choice<verify::ListOrder>(settings, "list_order");
   s.tolerant_years = choice<bool>(settings, "chart_years");
+  s.point = choice<bool>(settings, "places");
   return s;
 }
 

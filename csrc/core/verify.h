@@ -39,6 +39,7 @@ struct Settings {
   Box box = Box::only;
   ListOrder list_order = ListOrder::automatic;
   bool tolerant_years = false;  // chart_years
+  bool point = false;           // places: one point, not boxes
 };
 
 // What the data set says, in UTF-8. A chart may have a list of answers; the others have one, or none.

@@ -117,6 +117,13 @@ Real rational(const Rational& value) {
 
 bool is_rational(const Real& value) { return value.empty() || (value.size() == 1 && value.begin()->first == Term{}); }
 
+bool is_proper(const Real& value) {
+  if (value.empty()) return true;
+  if (!is_rational(value)) return false;
+  const Rational& number = value.begin()->second;
+  return number.numerator().compare(number.denominator()) < 0;
+}
+
 bool is_whole(const Real& value) {
   return value.empty() || (is_rational(value) && value.begin()->second.denominator().compare(Natural(1)) == 0);
 }

@@ -28,14 +28,24 @@ struct Group {
   std::array<double, 2> first_point{};
   std::array<double, 4> numbers{};
   std::array<double, 4> points{};
-  std::array<double, 4> by_name{};
+  std::array<double, 6> by_name{};
 };
 
-constexpr std::string_view kOpenBox = "<box>", kCloseBox = "</box>";
+constexpr std::array<std::string_view, 2> kOpenTags = {"<box>", "<point>"}, kCloseTags = {"</box>", "</point>"};
+constexpr unsigned kBoxNames = 15, kPointNames = 48;  // bits of a group's names
 constexpr std::size_t kMaxQuoted = 128;
 
-// Which coordinate a name is of, or -1.
-int coordinate(std::string_view name) {
+// The length of the tag that the text begins with, or 0.
+std::size_t tag_length(std::string_view text, const std::array<std::string_view, 2>& tags) {
+  for (const std::string_view tag : tags) {
+    if (text.starts_with(tag)) return tag.size();
+  }
+  return 0;
+}
+
+// Which coordinate a name is of, or -1; 4 and 5 are x and y of a point, where one is asked for.
+int coordinate(std::string_view name, bool point) {
+  if (point && name.size() == 1 && (name[0] | 0x20) >= 'x' && (name[0] | 0x20) <= 'y') return (name[0] | 0x20) - 'x' + 4;
   constexpr std::string_view kNames[4][4] = {{"x1", "xmin", "x_min", "left"},
                                              {"y1", "ymin", "y_min", "top"},
                                              {"x2", "xmax", "x_max", "right"},
@@ -126,14 +136,14 @@ class Reader {
       char c = text_[i];
       std::size_t length = 1;
       if (kind == kLess) {
-        const std::string_view rest = text_.substr(i, kCloseBox.size());
-        if (rest.starts_with(kOpenBox)) {
+        const std::string_view rest = text_.substr(i, kCloseTags[1].size());
+        if (const std::size_t opening = tag_length(rest, kOpenTags); opening > 0) {
           kind = kOpen;
-          length = kOpenBox.size();
-        } else if (rest == kCloseBox) {
+          length = opening;
+        } else if (const std::size_t closing = tag_length(rest, kCloseTags); closing > 0) {
           kind = kClose;
           c = '>';
-          length = kCloseBox.size();
+          length = closing;
         }
       }
       Reason reason = Reason::ok;
@@ -163,8 +173,30 @@ class Reader {
       const Reason reason = add(whole_.numbers);
       if (reason != Reason::ok) return reason;
     }
+    if (settings_.point) return one_point();
     if (num_boxes_ > 0) return Reason::ok;
     return has_points_ ? Reason::bad_box : Reason::no_box;
+  }
+
+  // The one place that is named, as a point: a point, or the centre of a box.
+  Reason one_point() {
+    if (whole_.count == 2 && !whole_.other && whole_.num_children == 0) {
+      free_point_ = {whole_.numbers[0], whole_.numbers[1]};
+      ++free_points_;
+    }
+    if (num_boxes_ + free_points_ == 0) return Reason::no_box;
+    if (num_boxes_ + free_points_ > 1) return Reason::ambiguous;
+    std::array<double, 2> point = free_point_;
+    if (num_boxes_ == 1) {
+      const std::size_t at = boxes_.size() - 4;
+      point = {(boxes_[at] + boxes_[at + 2]) / 2, (boxes_[at + 1] + boxes_[at + 3]) / 2};
+      boxes_.resize(at);
+    }
+    for (const double v : point) {
+      if (!(std::fabs(v) <= kMaxCoordinate)) return Reason::bad_box;
+    }
+    boxes_.insert(boxes_.end(), {point[0], point[1], point[0], point[1]});
+    return Reason::ok;
   }
 
   Reason open(char c) {
@@ -195,10 +227,14 @@ class Reader {
     const bool square = closed.opener == '[' || closed.opener == '<';
     if (closed.second_point) {
       if (!alone || closed.count != 2) return Reason::bad_box;
+      --free_points_;
       return add({closed.first_point[0], closed.first_point[1], closed.numbers[0], closed.numbers[1]});
     }
     const bool two_points = closed.num_points == 2 && closed.num_children == 2;
-    if (square && closed.count == 0 && two_points && !closed.other) return add(closed.points);
+    if (square && closed.count == 0 && two_points && !closed.other) {
+      free_points_ -= 2;
+      return add(closed.points);
+    }
     if (closed.opener == '{' || closed.count == 0) return Reason::ok;
     if (closed.opener == '(' && (!alone || closed.count == 1)) return Reason::ok;
     if (closed.count <= 2) {
@@ -211,6 +247,8 @@ class Reader {
   // Two numbers alone in a bracket: a point that may be the corner of a box.
   void take_point(const Group& closed) {
     has_points_ = true;
+    ++free_points_;
+    free_point_ = {closed.numbers[0], closed.numbers[1]};
     if (closed.opener == '(') {
       point_pending_ = true;
       point_ = {closed.numbers[0], closed.numbers[1]};
@@ -282,7 +320,7 @@ class Reader {
     }
     if (count == 1) return take(numbers[0]);
     group().other = true;
-    name_ = coordinate(body);
+    name_ = coordinate(body, settings_.point);
     return Reason::ok;
   }
 
@@ -295,7 +333,7 @@ class Reader {
     if (const std::size_t equals = bare.find('='); equals != std::string_view::npos) {
       point_pending_ = false;
       group().other = true;
-      if (equals > 0) name_ = coordinate(bare.substr(0, equals));
+      if (equals > 0) name_ = coordinate(bare.substr(0, equals), settings_.point);
       return read_token(bare.substr(equals + 1), number) ? take(number) : Reason::ok;
     }
     if (read_token(bare, number)) {
@@ -304,7 +342,7 @@ class Reader {
     }
     if (bare != "to" && bare != "-" && bare != "through" && bare != "->") point_pending_ = false;
     group().other = true;
-    name_ = coordinate(bare);
+    name_ = coordinate(bare, settings_.point);
     return Reason::ok;
   }
 
@@ -324,9 +362,14 @@ class Reader {
     group.named |= bit;
     group.by_name[static_cast<std::size_t>(name_)] = number;
     name_ = -1;
-    if (group.named != 15u) return Reason::ok;
+    if ((group.named & kPointNames) == kPointNames) {
+      group.named &= ~kPointNames;
+      free_point_ = {group.by_name[4], group.by_name[5]};
+      ++free_points_;
+    }
+    if ((group.named & kBoxNames) != kBoxNames) return Reason::ok;
     group.named = 0;
-    return add(group.by_name);
+    return add({group.by_name[0], group.by_name[1], group.by_name[2], group.by_name[3]});
   }
 
   std::size_t closing_quote(std::size_t i) const {
@@ -345,6 +388,8 @@ class Reader {
   int name_ = -1;  // of the coordinate that comes next
   bool may_quote_ = true;
   std::size_t num_boxes_ = 0;
+  std::size_t free_points_ = 0;  // that are the corner of no box
+  std::array<double, 2> free_point_{};
 };
 
 }  // namespace

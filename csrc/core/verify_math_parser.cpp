@@ -53,8 +53,13 @@ MathValue MathParser::answer() {
   std::size_t statements = 1;
   bool both = false;
   while (is_separator()) {
+    const bool comma = kind() == TokenKind::comma;
     both = kind() == TokenKind::both || both;
     ++at_;
+    if (comma && (kind() == TokenKind::both || kind() == TokenKind::either)) {  // "1, 2, and 3"
+      both = kind() == TokenKind::both || both;
+      ++at_;
+    }
     bool next_is_value = true;
     Parts more = statement(next_is_value);
     is_value = is_value && next_is_value;
@@ -62,6 +67,12 @@ MathValue MathParser::answer() {
     ++statements;
   }
   expect(TokenKind::end);
+  if (parts.size() == 1 && parts[0].closer == '}') {
+    std::vector<MathItem>& items = parts[0].items;
+    if (std::all_of(items.begin(), items.end(), [&](const MathItem& item) { return item == items[0]; })) {
+      parts[0] = {'\0', '\0', {items[0]}};  // a set of one is what it holds
+    }
+  }
   MathValue value{listed(parts, both), is_value, unit_, false};
   value.percent = percent_ && form_ == Form::number && statements == 1;
   return value;

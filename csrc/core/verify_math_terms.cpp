@@ -200,16 +200,22 @@ Real MathParser::numeral() {
     bool mixed = false;
     const Real part = fraction(mixed);
     if (braced) expect(TokenKind::close_brace);
-    if (mixed) return Arithmetic::add(value, part);
+    if (mixed) {
+      if (!is_proper(part)) fail();
+      return Arithmetic::add(value, part);
+    }
     Real product = real_.multiply(value, part);
     worked_out(product);
     return product;
   }
-  if (is_whole() && kind(1) == TokenKind::over && is_whole(2)) {  // 2 1/3
+  if (is_whole() && kind(1) == TokenKind::over && is_whole(2)) {  // 2 1/3, in one line
+    if (text_.substr(token.begin, tokens_[at_].begin - token.begin).find(U'\n') != std::u32string_view::npos) fail();
     const Real top = decimal();
     ++at_;
     const Real bottom = decimal();
-    return Arithmetic::add(value, quotient(top, Form::number, bottom));
+    const Real part = quotient(top, Form::number, bottom);
+    if (!is_proper(part)) fail();
+    return Arithmetic::add(value, part);
   }
   return value;
 }

@@ -70,6 +70,8 @@ constexpr Known kKnown[] = {
     {U"%", TokenKind::percent},
     {U"\\%", TokenKind::percent},
     {U"percent", TokenKind::percent},
+    {U"percentage", TokenKind::percent},
+    {U"pct", TokenKind::percent},
     {U"\\circ", TokenKind::degree},
     {U"\\degree", TokenKind::degree},
     {U"\u00b0", TokenKind::degree},

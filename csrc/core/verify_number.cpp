@@ -68,7 +68,7 @@ double take_scale(Text& suffix) {
 }
 
 bool is_percent(Text text) {
-  constexpr Text kNames[] = {U"%", U"percent", U"per cent", U"pct", U"percents"};
+  constexpr Text kNames[] = {U"%", U"percent", U"per cent", U"pct", U"percents", U"percentage"};
   return in_lower(text, kNames);
 }
 

@@ -28,7 +28,7 @@ std::size_t skip(Text text, std::size_t i, Text characters) {
 bool is_text_command(Text name) {
   constexpr Text kNames[] = {U"text",   U"textbf", U"textit", U"textrm",     U"textsf",   U"texttt",
                              U"mathrm", U"mathbf", U"mathit", U"mathsf",     U"mbox",     U"operatorname",
-                             U"bm",     U"hbox",   U"emph",   U"boldsymbol", U"underline"};
+                             U"bm",     U"hbox",   U"emph",   U"boldsymbol", U"underline", U"textnormal", U"textup"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
@@ -69,6 +69,10 @@ std::u32string plain_latex(Text text) {
         i = end;
       } else {
         i += 2;
+        if (text[i - 1] == U'!' && out.ends_with(U',')) {  // 11,\! 111 is one number
+          i = skip(text, i, U" \t\n\r\f\v");
+          continue;
+        }
         add_escaped(text[i - 1], i < text.size() ? text[i] : U'\0', out);
       }
       continue;

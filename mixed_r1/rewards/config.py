@@ -15,7 +15,7 @@ from mixed_r1_kernels.verify import VerifySettings
 
 __all__ = ["TASK_COLUMNS", "BoxScore", "OpenEndedConfig", "RewardConfig", "column_names"]
 
-BoxScore: TypeAlias = Literal["continuous", "threshold", "giou", "plus_one", "vlm_r1"]
+BoxScore: TypeAlias = Literal["continuous", "threshold", "giou", "plus_one", "vlm_r1", "point_in_box"]
 MAX_WEIGHT = 1e6  # totals are finite
 
 
@@ -91,6 +91,8 @@ class RewardConfig(Config):
         plus_one     as continuous, a box holding the pixels x1..x2 inclusive (width x2 - x1 + 1)
         vlm_r1       VLM-R1's rule on the first predicted and the first gold box: 1 if IoU > 0.5, where an
                      overlap of at most one pixel counts as none
+        point_in_box 1 where the one point that the answer names lies in a gold box, its edges included; a
+                     box stands for its centre, and more than one place is AMBIGUOUS (clicks on a screen)
     ``math="math_verify"`` (extra [math]) gives what the exact reader cannot read to math-verify, in processes
     that are killed after ``math_seconds`` an answer. Golds it alone can read are masked without it.
     ``chart_text="anls"`` takes texts with 1 - edit distance / longer length >= 0.5, where both have at most
@@ -154,7 +156,9 @@ class RewardConfig(Config):
 
     def verify_settings(self) -> VerifySettings:
         """The part that the ``verify`` op reads."""
-        values = {name: getattr(self, name) for name in VerifySettings.__dataclass_fields__}
+        fields = [name for name in VerifySettings.__dataclass_fields__ if name != "places"]
+        values = {name: getattr(self, name) for name in fields}
+        values["places"] = "point" if self.box_score == "point_in_box" else "boxes"
         if self.chart_years == "auto":  # decided by each row's question
             values["chart_years"] = "exact"
         return VerifySettings(**values)

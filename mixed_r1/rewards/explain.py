@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mixed_r1.rewards.grounding import VLM_R1, first_iou, match
+from mixed_r1.rewards.grounding import POINT_IN_BOX, VLM_R1, first_iou, match
 from mixed_r1.rewards.open_ended import OpenEndedScorer
 from mixed_r1.rewards.reward import MixedReward
 from mixed_r1.rewards.rows import GoldBoxes
@@ -34,7 +34,8 @@ class Cell:
 @dataclass(frozen=True)
 class BoxMatch:
     """A predicted box, the gold box it was scored against (None: none), and their IoU; in pixels of the
-    original image. Under ``box_score="vlm_r1"`` that is the first of each, and no other.
+    original image. Under ``box_score="vlm_r1"`` that is the first of each, and no other; under
+    ``"point_in_box"`` the prediction is (x, y, x, y), and ``gold`` the first box that holds it.
     """
 
     predicted: Box
@@ -108,6 +109,10 @@ def _box_matches(result: VerifyResult, gold: GoldBoxes) -> tuple[BoxMatch, ...]:
     columns = [matching.predicted_index.tolist(), matching.gold_index.tolist(), matching.iou.tolist()]
     if gold.mode[0] == VLM_R1:
         columns = [[0], [0], first_iou(matching, result.box_counts, gold.counts).tolist()]
+    if gold.mode[0] == POINT_IN_BOX:
+        x, y = matching.predicted[0, :2].tolist()
+        inside = [i for i, (x1, y1, x2, y2) in enumerate(gold.boxes.tolist()) if x1 <= x <= x2 and y1 <= y <= y2]
+        columns = [[0] * len(inside[:1]), inside[:1], [0.0] * len(inside[:1])]
     partner = {predicted: (which, iou) for predicted, which, iou in zip(*columns, strict=True)}
     golds: list[Box] = [tuple(box) for box in gold.boxes.tolist()]
     return tuple(

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from mixed_r1.rewards.rows import BOX_SCORES, GoldBoxes
 from mixed_r1_kernels import match_boxes, paired_box_iou
 
-__all__ = ["VLM_R1", "Matching", "first_iou", "match", "score_boxes"]
+__all__ = ["POINT_IN_BOX", "VLM_R1", "Matching", "first_iou", "match", "score_boxes"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 INCLUSIVE = np.array([0.0, 0.0, 1.0, 1.0])  # x2 and y2 name the last pixel inside
-THRESHOLD, GIOU, PLUS_ONE, VLM_R1 = map(BOX_SCORES.index, ("threshold", "giou", "plus_one", "vlm_r1"))
+THRESHOLD, GIOU, PLUS_ONE, VLM_R1, POINT_IN_BOX = map(
+    BOX_SCORES.index, ("threshold", "giou", "plus_one", "vlm_r1", "point_in_box")
+)
 
 
 class Matching(NamedTuple):
@@ -63,7 +65,17 @@ def score_boxes(predicted: Floats, counts: Ints, gold: GoldBoxes) -> Floats:
         )
     if VLM_R1 in modes:
         scores = np.where(gold.mode == VLM_R1, first_iou(matching, counts, gold.counts) > 0.5, scores)
+    if POINT_IN_BOX in modes:
+        scores = np.where(gold.mode == POINT_IN_BOX, _points_inside(matching, counts, gold.counts), scores)
     return np.clip(scores, 0.0, 1.0)
+
+
+def _points_inside(matching: Matching, num_predicted: Ints, num_gold: Ints) -> NDArray[np.bool_]:
+    """Whether the first corner of each row's first prediction lies in one of its gold boxes [rows]."""
+    points = matching.predicted[np.cumsum(num_predicted) - num_predicted, :2]
+    row = np.repeat(np.arange(len(num_gold)), num_gold)
+    inside = (matching.gold[:, :2] <= points[row]) & (points[row] <= matching.gold[:, 2:])
+    return np.bincount(row, inside.all(axis=1), len(num_gold)) > 0
 
 
 def first_iou(matching: Matching, num_predicted: Ints, num_gold: Ints) -> Floats:

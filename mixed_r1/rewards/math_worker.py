@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 MAX_MEMORY = 4 << 30
-UNEQUAL = ("\\neq", "\\ne ", "\u2260", "\\not")  # math-verify reads past them
+UNEQUAL = ("\\neq", "\\ne ", "\u2260", "\\not", "!=")  # math-verify reads past them
 KNOWN_WORDS = frozenset(
     ("sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "exp", "sqrt", "pi", "min", "max")
 )
@@ -26,7 +26,8 @@ def judge(gold: str, answer: str) -> str:
     wanted = parse(as_math(gold), parsing_timeout=None)
     if not wanted:
         return "bad_gold"
-    if any(sign in answer and sign not in gold for sign in UNEQUAL):
+    denies = [any(sign in text for sign in UNEQUAL) for text in (gold, answer)]
+    if denies[0] != denies[1]:
         return "different"
     found = parse(as_math(answer), parsing_timeout=None)
     if not found:

@@ -113,6 +113,7 @@ def gold(rng: random.Random) -> CompiledGold:
         box=rng.choice(("only", "last")),  # type: ignore[arg-type]
         list_order=rng.choice(("auto", "ordered", "any")),  # type: ignore[arg-type]
         chart_years=rng.choice(("exact", "tolerant")),  # type: ignore[arg-type]
+        places=rng.choice(("boxes", "boxes", "point")),  # type: ignore[arg-type]
     )
     task = rng.choice(
         ("yes_no", "multiple_choice", "chart", "chart", "math", "math", "grounding", "open_ended")

@@ -120,6 +120,8 @@ std::map<std::string, std::vector<GoldSpec>> make_targets() {
   targets["boxes"] = {spec(Task::grounding, {}), spec(Task::grounding, {})};
   targets["boxes"].back().settings.max_boxes = 2;
   targets["boxes"].back().settings.max_depth = 3;
+  targets["boxes"].push_back(spec(Task::grounding, {}));
+  targets["boxes"].back().settings.point = true;
   targets["gold"] = {spec(Task::chart, {}), spec(Task::math, {}), spec(Task::multiple_choice, {"A"})};
   for (const Format format : {Format::think_answer, Format::answer, Format::boxed, Format::none}) {
     GoldSpec open_ended = spec(Task::open_ended, {});
@@ -137,7 +139,7 @@ void require(bool condition, const char* what) {
 }
 
 // What a row promises for any bytes.
-void check(const std::string& text, const Row& row, const std::vector<double>& boxes) {
+void check(const std::string& text, const Row& row, const std::vector<double>& boxes, bool is_point) {
   const auto in_range = [](double value) { return std::isnan(value) || (value >= 0.0 && value <= 1.0); };
   require(in_range(row.format_value) && in_range(row.task_value), "a value is in [0, 1] or NaN");
   require(row.format_reason <= Reason::unevaluated && row.task_reason <= Reason::unevaluated,
@@ -146,7 +148,9 @@ void check(const std::string& text, const Row& row, const std::vector<double>& b
   require(boxes.size() == 4 * row.num_boxes, "boxes are counted");
   require(row.num_boxes == 0 || row.task_reason == Reason::ok, "boxes only where they count");
   for (std::size_t i = 0; i + 3 < boxes.size(); i += 4) {
-    require(boxes[i] < boxes[i + 2] && boxes[i + 1] < boxes[i + 3], "boxes have an area");
+    const bool flat = boxes[i] == boxes[i + 2] && boxes[i + 1] == boxes[i + 3];
+    const bool area = boxes[i] < boxes[i + 2] && boxes[i + 1] < boxes[i + 3];
+    require(is_point ? flat && row.num_boxes == 1 : area, "boxes have an area, and a point is one");
     for (std::size_t k = i; k < i + 4; ++k) require(std::fabs(boxes[k]) <= 1e9, "coordinates are bounded");
   }
 }
@@ -215,7 +219,7 @@ class Fuzzer {
     const std::string_view completion(bytes.data(), bytes.size());
     std::vector<double> boxes;
     if (!golds_from_input_) {
-      check(text, mixed_r1::verify::score(completion, golds_[which], false, boxes), boxes);
+      check(text, mixed_r1::verify::score(completion, golds_[which], false, boxes), boxes, specs_[which].settings.point);
       return;
     }
     GoldSpec spec = specs_[which];
@@ -223,7 +227,7 @@ class Fuzzer {
     (is_option ? spec.options : spec.answers).assign(1, text);
     const Gold gold(spec);
     const Row row = mixed_r1::verify::score(completion, gold, false, boxes);
-    check(text, row, boxes);
+    check(text, row, boxes, false);
     const bool judged = gold.valid && !is_option && row.task_reason != Reason::too_long;
     require(!judged || row.task_value == 1.0, "an answer equals itself");
   }

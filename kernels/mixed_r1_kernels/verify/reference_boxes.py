@@ -4,10 +4,13 @@ backtracking.
 A box is four numbers alone in ``[..]``, ``(..)`` or ``<box>..</box>``, two points ``(x1, y1), (x2, y2)``
 (also with "to" between) or ``[[x1, y1], [x2, y2]]``, four named numbers (x1, y1, x2, y2; xmin ..; left, top,
 right, bottom) in one bracket or none, a text of four numbers in double quotes, or four bare numbers that are
-the whole answer. Brackets nest (JSON lists and objects, Qwen's ``<|box_start|>(..),(..)<|box_end|>``), other
+the whole answer. ``<point>..</point>`` is a bracket too. Brackets nest (JSON lists and objects, Qwen's ``<|box_start|>(..),(..)<|box_end|>``), other
 text is skipped, also in double quotes inside brackets. One or two numbers in a bracket are a label, a score,
 a size or a point: no box, and no fault. The first fault ends the reading: TOO_DEEP, TOO_MANY_ITEMS or
 BAD_BOX.
+
+With ``places="point"`` the answer must name one place, a point or a box, whose centre is the point then; x
+and y are names too. More than one place is AMBIGUOUS.
 """
 
 from __future__ import annotations
@@ -26,12 +29,13 @@ MAX_COORDINATE = 1e9  # beyond any image; keeps areas far from overflow
 SPACE = " \t\n\r\f\v"
 CLOSER = {"[": "]", "(": ")", "{": "}", "<": ">"}
 ENDS_TOKEN = SPACE + ',:[](){}"<'
-OPEN_BOX, CLOSE_BOX = "<box>", "</box>"
+OPEN_TAGS, CLOSE_TAGS = ("<box>", "<point>"), ("</box>", "</point>")
 NAMES = {
     name: i
     for names in ("x1 y1 x2 y2", "xmin ymin xmax ymax", "x_min y_min x_max y_max", "left top right bottom")
     for i, name in enumerate(names.split())
 }
+POINT_NAMES = NAMES | {"x": 4, "y": 5}
 BETWEEN_POINTS = frozenset(("to", "-", "through", "->"))
 MAX_QUOTED = 128  # characters of a text that is read for numbers
 
@@ -64,7 +68,9 @@ class _Reader:
         self.whole = Group("")
         self.stack: list[Group] = []
         self.point: tuple[float, ...] | None = None  # an (x1, y1) that may have its (x2, y2) next
+        self.free_points: list[tuple[float, ...]] = []  # that are the corner of no box
         self.has_points = False
+        self.names = POINT_NAMES if settings.places == "point" else NAMES
         self.name: int | None = None  # of the number that comes next
         self.may_quote = True  # False once a double quote was found to have no partner
 
@@ -80,12 +86,13 @@ class _Reader:
                 i += 1
                 continue
             reason = None
-            if c in "[({" or text.startswith(OPEN_BOX, i):
+            tag = _tag(text, i) if c == "<" else ""
+            if c in "[({" or tag in OPEN_TAGS:
                 reason = self._open(c)
-                i += len(OPEN_BOX) if c == "<" else 1
-            elif c in "])}" or text.startswith(CLOSE_BOX, i):
+                i += len(tag) or 1
+            elif c in "])}" or tag in CLOSE_TAGS:
                 reason = self._close(">" if c == "<" else c)
-                i += len(CLOSE_BOX) if c == "<" else 1
+                i += len(tag) or 1
             else:
                 i, reason = self._other(i)
             if reason is not None:
@@ -97,9 +104,29 @@ class _Reader:
             reason = self._add(tuple(bare.numbers))
             if reason is not None:
                 return reason
+        if self.settings.places == "point":
+            return self._one_point()
         if self.boxes:
             return Reason.OK
         return Reason.BAD_BOX if self.has_points else Reason.NO_BOX
+
+    def _one_point(self) -> Reason:
+        """Leave the one place that is named in ``boxes``, as a point."""
+        bare = self.whole
+        if len(bare.numbers) == 2 and not bare.other and not bare.children:
+            self.free_points.append(tuple(bare.numbers))
+        places = len(self.boxes) + len(self.free_points)
+        if places != 1:
+            return Reason.AMBIGUOUS if places else Reason.NO_BOX
+        if self.boxes:
+            x1, y1, x2, y2 = self.boxes[0]
+            x, y = (x1 + x2) / 2, (y1 + y2) / 2
+        else:
+            x, y = self.free_points[0]
+        if not (abs(x) <= MAX_COORDINATE and abs(y) <= MAX_COORDINATE):
+            return Reason.BAD_BOX
+        self.boxes = [(x, y, x, y)]
+        return Reason.OK
 
     def _open(self, c: str) -> Reason | None:
         if len(self.stack) == self.settings.max_depth:
@@ -121,8 +148,10 @@ class _Reader:
         count, numbers = len(group.numbers), tuple(group.numbers)
         alone = not group.other and not group.children
         if group.first_point is not None:
-            fits = count == 2 and alone
-            return self._add((*group.first_point, *numbers)) if fits else Reason.BAD_BOX
+            if count != 2 or not alone:
+                return Reason.BAD_BOX
+            self.free_points.pop()
+            return self._add((*group.first_point, *numbers))
         if (
             group.opener in "[<"
             and count == 0
@@ -130,6 +159,7 @@ class _Reader:
             and group.children == 2
             and not group.other
         ):
+            del self.free_points[-2:]
             return self._add(tuple(group.points))
         if group.opener == "{" or count == 0:
             return None
@@ -145,6 +175,7 @@ class _Reader:
         if len(numbers) < 2 or not alone:
             return
         self.has_points = True
+        self.free_points.append(numbers)
         if group.opener == "(":
             self.point = numbers
         elif self.group.opener in ("[", "<") and len(self.group.points) <= 4:
@@ -194,7 +225,7 @@ class _Reader:
             if len(numbers) == 1 and numbers[0] is not None:
                 return self._take(numbers[0])
         self.group.other = True
-        self.name = NAMES.get(body.lower())
+        self.name = self.names.get(body.lower())
         return None
 
     def _token(self, token: str) -> Reason | None:
@@ -202,7 +233,7 @@ class _Reader:
         name, equals, value = bare.partition("=")
         if equals:
             self.point, self.group.other = None, True
-            self.name = NAMES.get(name.lower()) if name else self.name
+            self.name = self.names.get(name.lower()) if name else self.name
             return self._take(number) if (number := _number(value)) is not None and value else None
         number = _number(bare)
         if number is not None:
@@ -211,7 +242,7 @@ class _Reader:
         if bare not in BETWEEN_POINTS:
             self.point = None
         self.group.other = True
-        self.name = NAMES.get(bare.lower())
+        self.name = self.names.get(bare.lower())
         return None
 
     def _take(self, number: float) -> Reason | None:
@@ -225,11 +256,17 @@ class _Reader:
         if name in group.named:
             return Reason.BAD_BOX
         group.named[name] = number
-        if len(group.named) < 4:
+        if 4 in group.named and 5 in group.named:
+            self.free_points.append((group.named.pop(4), group.named.pop(5)))
+        if not all(i in group.named for i in range(4)):
             return None
         box = tuple(group.named[i] for i in range(4))
         group.named.clear()
         return self._add(box)
+
+
+def _tag(text: str, i: int) -> str:
+    return next((tag for tag in (*OPEN_TAGS, *CLOSE_TAGS) if text.startswith(tag, i)), "")
 
 
 def _closing_quote(text: str, i: int) -> int:

@@ -48,7 +48,10 @@ class Parser(Terms):
         statements = [self.statement()]
         any_and = False
         while self.peek() in SEPARATORS:
-            any_and = self.take() == "and" or any_and
+            separator = self.take()
+            if separator == "," and self.peek() in ("and", "or"):  # "1, 2, and 3"
+                separator = self.take()
+            any_and = separator == "and" or any_and
             statements.append(self.statement())
         if self.peek():
             raise Unreadable(f"unexpected {self.peek()!r}")
@@ -59,6 +62,8 @@ class Parser(Terms):
     def listed(self, statements: list[list[Part]], any_and: bool) -> Parts:
         """Several numbers as a set (or a sequence), several intervals or tuples as their union."""
         parts = [part for statement in statements for part in statement]
+        if len(parts) == 1 and parts[0][0] == "{}" and len(parts[0][1]) == 1:
+            parts = [("", tuple(parts[0][1]))]  # a set of one is what it holds
         if len(parts) == 1 or all(kind for kind, _ in parts):
             if any_and and any("inf" in str(item) for _, items in parts for item in items):
                 raise NotNative("both of two inequalities")

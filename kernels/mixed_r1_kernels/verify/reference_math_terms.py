@@ -216,15 +216,23 @@ class Terms:
             if braced:
                 self.take("}")
             return (
-                self.real.add(value, fraction)
+                self.mixed(value, fraction)
                 if mixed
                 else self.worked_out(self.real.multiply(value, fraction))
             )
-        if is_whole(self.peek()) and self.peek(1) == "/" and is_whole(self.peek(2)):  # 2 1/3
+        if is_whole(self.peek()) and self.peek(1) == "/" and is_whole(self.peek(2)):  # 2 1/3, in one line
+            if "\n" in self.text[self.tokens[self.at - 1].start : self.tokens[self.at].start]:
+                raise Unreadable("a fraction in the next line")
             top = self.decimal()
             self.at += 1
-            return self.real.add(value, self.quotient(top, Form.NUMBER, self.decimal()))
+            return self.mixed(value, self.quotient(top, Form.NUMBER, self.decimal()))
         return value
+
+    def mixed(self, whole: Real, part: Real) -> Real:
+        fraction = as_fraction(part)
+        if fraction is None or abs(fraction) >= 1:
+            raise Unreadable("a mixed number with an improper fraction")
+        return self.real.add(whole, part)
 
     def repeating(self, token: str, value: Real) -> Real:
         self.at += 1

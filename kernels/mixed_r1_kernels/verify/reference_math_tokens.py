@@ -30,7 +30,7 @@ SAME = {
     "\\leqslant": "<=", "\u2264": "<=", "\\ge": ">=", "\\geq": ">=", "\\geqslant": ">=", "\u2265": ">=",
     "\\lt": "<", "\\gt": ">", "\u00b1": "\\pm", "\u2248": "\\approx", "\\simeq": "\\approx", "\u2208": "\\in",
     "\u222a": "\\cup", "\\lbrace": "\\{", "\\rbrace": "\\}", "\\colon": ":", "\u2236": ":", "\\lor": "or",
-    "\\dot": "\\overline", "percent": "%",
+    "\\dot": "\\overline", "percent": "%", "percentage": "%", "pct": "%",
 }  # fmt: skip
 SPELLED = {
     "\u00bd": "12", "\u2153": "13", "\u2154": "23", "\u00bc": "14", "\u00be": "34", "\u2155": "15",

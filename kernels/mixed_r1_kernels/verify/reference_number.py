@@ -20,7 +20,7 @@ CHARACTER_SCALES = {
     "\u4e07": 1e4,
     "\u4ebf": 1e8,
 }
-PERCENTS = ("%", "percent", "per cent", "pct", "percents")
+PERCENTS = ("%", "percent", "per cent", "pct", "percents", "percentage")
 NO_UNITS = frozenset(
     ("or", "and", "to", "of", "dozen", "hundred", "thousand", "million", "billion", "trillion", "lakh",
     "crore", "k",

@@ -28,7 +28,7 @@ BLANKS = frozenset(
 INVISIBLE = frozenset("\u00ad\u200b\u200c\u200d\u2060\ufeff")
 TEXT_COMMANDS = frozenset(
     ("text", "textbf", "textit", "textrm", "textsf", "texttt", "mathrm", "mathbf", "mathit", "mathsf", "mbox",
-     "operatorname", "boldsymbol", "bm", "hbox", "emph", "underline")
+     "operatorname", "boldsymbol", "bm", "hbox", "emph", "underline", "textnormal", "textup")
 )  # fmt: skip
 DROPPED_COMMANDS = frozenset(("displaystyle", "textstyle", "quad", "qquad", "limits", "bf", "rm", "it"))
 PAIRS = (
@@ -153,7 +153,11 @@ def _plain_latex(text: str) -> str:
                 i = end
             else:
                 i += 2
-                out.append(_escaped(text[i - 1], out, text[i : i + 1]))
+                last = out[-1][-1:] if out else ""
+                if text[i - 1] == "!" and last == ",":  # 11,\! 111 is one number
+                    i = _skip(text, i, SPACE)
+                else:
+                    out.append(_escaped(text[i - 1], last, text[i : i + 1]))
             continue
         if c == "{":
             if text.startswith("{,}", i):
@@ -168,10 +172,10 @@ def _plain_latex(text: str) -> str:
     return "".join(out)
 
 
-def _escaped(c: str, out: list[str], following: str) -> str:
-    """What ``\\c`` shows."""
+def _escaped(c: str, last: str, following: str) -> str:
+    """What ``\\c`` shows between two characters."""
     if c in ",!;: ":
-        digits = bool(out) and _is_digit(out[-1]) and _is_digit(following)
+        digits = _is_digit(last) and _is_digit(following)
         return "" if digits else " "
     return c if c in "%$&#_" else "\\" + c
 

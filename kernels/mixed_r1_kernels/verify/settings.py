@@ -16,6 +16,7 @@ Think = Literal["written", "prefilled"]
 Box = Literal["only", "last"]
 ListOrder = Literal["auto", "ordered", "any"]
 ChartYears = Literal["exact", "tolerant"]
+Places = Literal["boxes", "point"]
 
 
 class BadGold(ValueError):  # noqa: N818 (a verdict on data, not a failure of the program)
@@ -25,6 +26,7 @@ class BadGold(ValueError):  # noqa: N818 (a verdict on data, not a failure of th
 CHOICES: dict[str, Any] = {
     "format": FormatMode, "chart_score": ChartScore, "chart_text": ChartText, "think": Think, "box": Box,
     "list_order": ListOrder, "chart_years": ChartYears,
+    "places": Places,
 }  # fmt: skip
 
 
@@ -40,7 +42,8 @@ class VerifySettings:
     of yes_no, multiple_choice, chart and math; longer ones are TOO_LONG. ``chart_text="anls"`` compares texts
     by edit distance where both have at most 256 characters (case folded, NFKD), else for equality only.
     ``chart_years``: whether a gold 1000 to 2999 without a unit is a year (``exact``) or a quantity.
-    ``list_order``: ``auto`` compares lists of charts in order and those of math as sets.
+    ``list_order``: ``auto`` compares lists of charts in order and those of math as sets. ``places``: grounding
+    answers name ``boxes``, or one ``point``, as (x, y, x, y); a single box is its centre then.
     """
 
     format: FormatMode = "think_answer"
@@ -58,6 +61,7 @@ class VerifySettings:
     box: Box = "only"
     list_order: ListOrder = "auto"
     chart_years: ChartYears = "exact"
+    places: Places = "boxes"
 
     def __post_init__(self) -> None:
         for name, kind in CHOICES.items():
