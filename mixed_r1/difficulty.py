@@ -76,7 +76,8 @@ class _LocalModel:
             system_prompt=model.system_prompt,
         )
         settings = RewardConfig.from_mapping({**_TASK_ALONE, **spec.reward})
-        self._reward = load_reward(settings.with_frame(self._adapter.box_frame), embeddings=path)
+        spoken = settings.for_model(self._adapter.box_frame, self._adapter.thought(settings.think_tag))
+        self._reward = load_reward(spoken, embeddings=path)
         self._params = SamplingParams(model.max_tokens, temperature=model.temperature, top_p=model.top_p)
         self._seed, self._max_rows = spec.seed, model.max_rows
         self._encoded: dict[str, Sample] = {}

@@ -37,7 +37,7 @@ using Real = std::map<Term, Rational>;
 
 Real rational(const Rational& value);
 bool is_rational(const Real& value);
-bool is_whole(const Real& value);  // an integer
+bool is_whole(const Real& value);   // an integer
 bool is_proper(const Real& value);  // a rational below 1 in magnitude
 Real pi();
 Real variable(char32_t letter);

@@ -26,9 +26,10 @@ std::size_t skip(Text text, std::size_t i, Text characters) {
 }
 
 bool is_text_command(Text name) {
-  constexpr Text kNames[] = {U"text",   U"textbf", U"textit", U"textrm",     U"textsf",   U"texttt",
-                             U"mathrm", U"mathbf", U"mathit", U"mathsf",     U"mbox",     U"operatorname",
-                             U"bm",     U"hbox",   U"emph",   U"boldsymbol", U"underline", U"textnormal", U"textup"};
+  constexpr Text kNames[] = {U"text",       U"textbf",       U"textit",     U"textrm", U"textsf",
+                             U"texttt",     U"mathrm",       U"mathbf",     U"mathit", U"mathsf",
+                             U"mbox",       U"operatorname", U"bm",         U"hbox",   U"emph",
+                             U"boldsymbol", U"underline",    U"textnormal", U"textup"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 

@@ -24,8 +24,9 @@ from mixed_r1.images import open_image
 from mixed_r1.models.attention import ATTENTION
 from mixed_r1.models.prompt import Prompt
 from mixed_r1.schema import Sample
+from mixed_r1_kernels.verify.settings import Think
 
-__all__ = ["ModelAdapter"]
+__all__ = ["ModelAdapter", "rendered_thought"]
 
 # Vision tower inputs; per image, the token ids that stand for it and its size as the model sees it.
 ProcessedImages = tuple[dict[str, Tensor], list[list[int]], list[tuple[int, int]]]
@@ -225,6 +226,10 @@ class ModelAdapter(ABC):
         """What replaces the placeholders [image tokens, d], and further inputs of the language model."""
         return image_features, {}
 
+    def thought(self, tag: str) -> Think:
+        """``prefilled`` where prompts end inside ``<tag>``, as some chat templates have it."""
+        return rendered_thought(self.tokenizer, tag)
+
     def to_model_box(self, box: Box, image_size: tuple[int, int], model_image_size: tuple[int, int]) -> Box:
         """Original pixels -> the coordinates this family speaks (``box_frame``), unrounded."""
         return convert(box, "pixels", self.box_frame, image_size, model_image_size)
@@ -249,6 +254,15 @@ class ModelAdapter(ABC):
         self.image_processor.save_pretrained(path)
         for name, content in self.extra_files.items():
             Path(path, name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def rendered_thought(tokenizer: Any, tag: str) -> Think:
+    """What the chat template of ``tokenizer`` does before a completion: ``prefilled`` where it opens
+    ``<tag>``.
+    """
+    messages = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return "prefilled" if text.rstrip().endswith(f"<{tag}>") else "written"
 
 
 def _check_count(is_image: Tensor, image_features: Tensor | None) -> None:

@@ -18,11 +18,12 @@ from transformers.utils import cached_file
 
 from mixed_r1.config import ConfigError
 from mixed_r1.frames import PredictedFrame
-from mixed_r1.models.adapter import ModelAdapter
+from mixed_r1.models.adapter import ModelAdapter, rendered_thought
 from mixed_r1.models.internvl import InternVLAdapter
 from mixed_r1.models.qwen2_5_vl import QwenVLAdapter
+from mixed_r1_kernels.verify.settings import Think
 
-__all__ = ["FAMILIES", "RemoteCodeError", "box_frame_of", "check_model", "load_adapter"]
+__all__ = ["FAMILIES", "RemoteCodeError", "box_frame_of", "check_model", "load_adapter", "thought_of"]
 
 FAMILIES: dict[str, type[ModelAdapter]] = {
     "qwen2_5_vl": QwenVLAdapter,
@@ -32,6 +33,7 @@ FAMILIES: dict[str, type[ModelAdapter]] = {
 }
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 _CODE_FILES = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
 
 
@@ -72,11 +74,7 @@ def load_adapter(
         "trust_remote_code": _remote_code_allowed(name, revision, trust_remote_code),
     }
     model = _model(name, weights, dtype=_checked_dtype(dtype), attn_implementation="sdpa", **source)
-    tokenizer = AutoTokenizer.from_pretrained(name, **source)
-    # Checkpoints written before transformers 4.50 keep the template that knows images in a file of its own.
-    tokenizer.chat_template = _read_json(name, "chat_template.json", revision).get(
-        "chat_template", tokenizer.chat_template
-    )
+    tokenizer = _tokenizer(name, source)
     image_processor = AutoImageProcessor.from_pretrained(
         name, backend="pil", **source, **(image_options or {})
     )
@@ -108,6 +106,22 @@ def box_frame_of(directory: Path) -> PredictedFrame:
     check_model(directory)
     family = json.loads((directory / "config.json").read_text(encoding="utf-8"))["model_type"]
     return FAMILIES[family].frame_of(family)
+
+
+def thought_of(directory: Path, tag: str) -> Think:
+    """Whether the prompts of the model of ``directory`` open the thought ``<tag>``, without loading it."""
+    files = [directory / name for name in _TEMPLATE_FILES]
+    if not any(file.is_file() and f"<{tag}>" in file.read_text(encoding="utf-8") for file in files):
+        return "written"  # the tokenizer of most models is spared
+    return rendered_thought(_tokenizer(str(directory), {"trust_remote_code": False}), tag)
+
+
+def _tokenizer(name: str, source: dict[str, Any]) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(name, **source)
+    # Checkpoints written before transformers 4.50 keep the template that knows images in a file of its own.
+    template = _read_json(name, "chat_template.json", source.get("revision")).get("chat_template")
+    tokenizer.chat_template = template or tokenizer.chat_template
+    return tokenizer
 
 
 def _model(name: str, weights: bool, **options: Any) -> Any:

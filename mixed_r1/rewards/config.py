@@ -12,6 +12,7 @@ from mixed_r1.frames import PredictedFrame
 from mixed_r1.loading import load_object
 from mixed_r1.tasks import BUILT_IN, TASK_COLUMNS, Task, TaskName, load_tasks
 from mixed_r1_kernels.verify import VerifySettings
+from mixed_r1_kernels.verify.settings import Think
 
 __all__ = ["TASK_COLUMNS", "BoxScore", "OpenEndedConfig", "RewardConfig", "column_names"]
 
@@ -97,7 +98,8 @@ class RewardConfig(Config):
     that are killed after ``math_seconds`` an answer. Golds it alone can read are masked without it.
     ``chart_text="anls"`` takes texts with 1 - edit distance / longer length >= 0.5, where both have at most
     256 characters; longer ones must be equal.
-    ``think="prefilled"``: the prompt opens the thought, so a completion begins inside it. ``box``: of several
+    ``think="prefilled"``: the prompt opens the thought, so a completion begins inside it; None is
+    ``written``, and in training what the model's chat template does. ``box``: of several
     ``\\boxed{..}`` the ``last`` counts, or none unless all say the same (``only``).
     ``chart_years``: whether a gold 1000 to 2999 without a unit must be met exactly, as a year, or within the
     tolerance; ``auto`` takes it for a quantity where the question asks how many or how much, and names no
@@ -108,7 +110,7 @@ class RewardConfig(Config):
     """
 
     format: Literal["think_answer", "answer", "boxed", "think_boxed", "none"] = "think_answer"
-    think: Literal["written", "prefilled"] = "written"
+    think: Think | None = None
     box: Literal["only", "last"] = "only"
     think_tag: str = "think"
     answer_tag: str = "answer"
@@ -158,6 +160,7 @@ class RewardConfig(Config):
         """The part that the ``verify`` op reads."""
         fields = [name for name in VerifySettings.__dataclass_fields__ if name != "places"]
         values = {name: getattr(self, name) for name in fields}
+        values["think"] = self.think or "written"
         values["places"] = "point" if self.box_score == "point_in_box" else "boxes"
         if self.chart_years == "auto":  # decided by each row's question
             values["chart_years"] = "exact"
@@ -168,14 +171,22 @@ class RewardConfig(Config):
         """The frame of predicted boxes."""
         return self.box_frame or "pixels"
 
-    def with_frame(self, frame: PredictedFrame) -> RewardConfig:
-        """These settings for a model that speaks ``frame``. Raises ConfigError where another one is set."""
+    def for_model(self, frame: PredictedFrame, think: Think = "written") -> RewardConfig:
+        """These settings for a model that writes boxes in ``frame``, and whose prompts open the thought
+        (``prefilled``) or not. Raises ConfigError where others are set.
+        """
         if self.box_frame not in (None, frame):
             raise ConfigError(
                 f"reward.box_frame must be {frame}, which the model speaks, or left out, "
                 f"got {self.box_frame}; for answers in another frame set reward.tasks.grounding.box_frame"
             )
-        return self.model_copy(update={"box_frame": frame})
+        if self.think not in (None, think):
+            does = "opens" if think == "prefilled" else "does not open"
+            raise ConfigError(
+                f"reward.think must be {think}, as the model's chat template {does} <{self.think_tag}>, or "
+                f"left out, got {self.think}"
+            )
+        return self.model_copy(update={"box_frame": frame, "think": think})
 
     def own_tasks(self) -> list[Task]:
         """The tasks that ``custom_tasks`` names."""
@@ -198,13 +209,12 @@ class RewardConfig(Config):
 
     def in_format(self, answer: str) -> str:
         """A completion in the answer format whose answer is ``answer``."""
-        body = f"<{self.answer_tag}>{answer}</{self.answer_tag}>"
-        return {
-            "think_answer": f"<{self.think_tag}>-</{self.think_tag}>{body}",
-            "answer": body,
-            "boxed": f"\\boxed{{{answer}}}",
-            "none": answer,
-        }[self.format]
+        opened = "" if self.think == "prefilled" else f"<{self.think_tag}>"
+        thought = f"{opened}-</{self.think_tag}>"
+        body, box = f"<{self.answer_tag}>{answer}</{self.answer_tag}>", f"\\boxed{{{answer}}}"
+        if self.format in ("think_answer", "think_boxed"):
+            return thought + (body if self.format == "think_answer" else box)
+        return {"answer": body, "boxed": box, "none": answer}[self.format]
 
     def _changed(self, changes: Mapping[str, Any]) -> RewardConfig:
         """These settings with ``changes``, without ``tasks``; nested blocks merge key by key."""

@@ -111,8 +111,9 @@ def _box_matches(result: VerifyResult, gold: GoldBoxes) -> tuple[BoxMatch, ...]:
         columns = [[0], [0], first_iou(matching, result.box_counts, gold.counts).tolist()]
     if gold.mode[0] == POINT_IN_BOX:
         x, y = matching.predicted[0, :2].tolist()
-        inside = [i for i, (x1, y1, x2, y2) in enumerate(gold.boxes.tolist()) if x1 <= x <= x2 and y1 <= y <= y2]
-        columns = [[0] * len(inside[:1]), inside[:1], [0.0] * len(inside[:1])]
+        edges = enumerate(gold.boxes.tolist())
+        inside = [i for i, (x1, y1, x2, y2) in edges if x1 <= x <= x2 and y1 <= y <= y2][:1]
+        columns = [[0] * len(inside), inside, [0.0] * len(inside)]
     partner = {predicted: (which, iou) for predicted, which, iou in zip(*columns, strict=True)}
     golds: list[Box] = [tuple(box) for box in gold.boxes.tolist()]
     return tuple(

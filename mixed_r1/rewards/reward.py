@@ -36,6 +36,7 @@ from mixed_r1.rewards.scorers import (
 from mixed_r1.schema import Sample
 from mixed_r1.tasks import BUILT_IN, Task, register
 from mixed_r1_kernels import Reason
+from mixed_r1_kernels.verify.settings import Think
 
 __all__ = ["MixedReward", "RewardFunction"]
 
@@ -122,15 +123,16 @@ class MixedReward:
         if any(each.math == "math_verify" for each in configs):
             self._math_pool()  # a missing package is an error now, not at the first row
 
-    def speak(self, frame: PredictedFrame) -> None:
-        """Read predicted boxes in ``frame``, the one that the model speaks.
+    def speak(self, frame: PredictedFrame, think: Think = "written") -> None:
+        """Read completions as the model writes them: boxes in ``frame``, and the thought from its tag on or
+        (``prefilled``) from inside it.
 
         Raises:
-            ConfigError: the settings name another one; it could not hold.
+            ConfigError: the settings name other ones; they could not hold.
         """
         with self._lock:
-            if self.config.box_frame != frame:
-                self._configure(self.config.with_frame(frame))
+            if (self.config.box_frame, self.config.think) != (frame, think):
+                self._configure(self.config.for_model(frame, think))
 
     def settings(self) -> RewardConfig:
         """The settings that make this reward again: tasks and functions that were given as objects are named

@@ -52,7 +52,7 @@ class TokenStats:
     """Sums over tokens, without gradient; they add over packs and ranks."""
 
     tokens: Tensor  # how many
-    clipped: Tensor  # tokens where clipping stopped the gradient
+    clipped: Tensor  # tokens where clipping stopped the gradient; cispo: made it smaller where A > 0
     kl: Tensor  # k3 against the reference, 0 where there is none
     old_kl: Tensor  # k3 against the sampling policy: how far the update has moved
     importance: Tensor  # importance weights, 1 each where there are none
@@ -123,7 +123,7 @@ def policy_loss(
         log_ratio = means[completion_of_target]
     ratio = log_ratio.exp()
     if kind == "cispo":
-        clipped = ratio.detach() > 1 + clip_high
+        clipped = (ratio.detach() > 1 + clip_high) & (advantage > 0)
         per_token = -ratio.detach().clamp(max=1 + clip_high) * advantage * logprobs
     else:
         clamped = ratio.clamp(1 - clip_low, 1 + clip_high)

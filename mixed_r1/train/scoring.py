@@ -10,7 +10,7 @@ import numpy as np
 
 from mixed_r1.config import ConfigError
 from mixed_r1.data.stats import short_gold
-from mixed_r1.models import ModelAdapter, box_frame_of
+from mixed_r1.models import ModelAdapter, box_frame_of, thought_of
 from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward, RewardBatch, RewardConfig, RewardFunction
 from mixed_r1.rewards.reward import function_name
@@ -60,18 +60,18 @@ class GlobalBatch:
 
 
 def effective_config(config: TrainConfig, reward: MixedReward | RewardFunction | None = None) -> TrainConfig:
-    """``config`` with the reward settings that the run will have: boxes in the frame the model speaks, and
-    the settings of ``reward`` where it is a MixedReward.
+    """``config`` with the reward settings that the run will have: boxes in the frame the model speaks, the
+    thought as its chat template leaves it, and the settings of ``reward`` where it is a MixedReward.
 
     Raises:
-        ConfigError: no supported model, a ``box_frame`` that its model does not speak, or settings of
-            ``config`` that
-            ``reward`` would replace.
+        ConfigError: no supported model, a ``box_frame`` or ``think`` that is not its model's, or settings of
+            ``config`` that ``reward`` would replace.
     """
     frame = box_frame_of(config.model)
     if not isinstance(reward, MixedReward):
-        return config.model_copy(update={"reward": config.reward.with_frame(frame)})
-    reward.speak(frame)
+        think = thought_of(config.model, config.reward.think_tag)
+        return config.model_copy(update={"reward": config.reward.for_model(frame, think)})
+    reward.speak(frame, thought_of(config.model, reward.config.think_tag))
     settings = reward.settings()
     if config.reward not in (RewardConfig(), settings) or config.reward_weights:
         raise ConfigError(
@@ -87,21 +87,21 @@ def make_reward(
     samples: Sequence[Sample],
     reward: MixedReward | RewardFunction | None = None,
 ) -> MixedReward:
-    """Mixed-Reward for this model: its box frame, and BMAS on the embedding table the run started from.
+    """Mixed-Reward for this model: its box frame and thought, and BMAS on the table it started from.
 
     The table stays the starting model's, so the policy cannot raise its reward by moving embeddings. Where
     open_ended has settings to be measured (``preset: robust``), they are on ``samples``, the training rows.
     ``reward``: see ``train``.
     """
     if isinstance(reward, MixedReward):
-        reward.speak(adapter.box_frame)
+        reward.speak(adapter.box_frame, adapter.thought(reward.config.think_tag))
         made = reward
     else:
         made = MixedReward(
             EmbeddingTable.from_pretrained(config.model),
             adapter.tokenizer,
             weights=config.reward_weights,
-            config=config.reward.with_frame(adapter.box_frame),
+            config=config.reward.for_model(adapter.box_frame, adapter.thought(config.reward.think_tag)),
             functions={} if reward is None else {function_name(reward): reward},
         )
     if made.needs_calibration:

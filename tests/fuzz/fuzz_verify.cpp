@@ -219,7 +219,8 @@ class Fuzzer {
     const std::string_view completion(bytes.data(), bytes.size());
     std::vector<double> boxes;
     if (!golds_from_input_) {
-      check(text, mixed_r1::verify::score(completion, golds_[which], false, boxes), boxes, specs_[which].settings.point);
+      check(text, mixed_r1::verify::score(completion, golds_[which], false, boxes), boxes,
+            specs_[which].settings.point);
       return;
     }
     GoldSpec spec = specs_[which];

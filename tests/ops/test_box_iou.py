@@ -93,6 +93,14 @@ def test_native_equals_reference(kind, dtype, shape):
     )
 
 
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_matrix_is_an_array(impl):
+    boxes = random_boxes(np.random.default_rng(0), 5)
+    for function in (box_iou, paired_box_iou):
+        scores = function(boxes.view(np.matrix), boxes.view(np.matrix), impl=impl)
+        np.testing.assert_array_equal(scores, function(boxes, boxes, impl=impl), strict=True)
+
+
 def test_pycocotools_on_random_pairs():
     mask = pytest.importorskip("pycocotools.mask")
     rng = np.random.default_rng(0)

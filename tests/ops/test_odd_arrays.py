@@ -50,6 +50,7 @@ SAME: dict[str, Callable[[np.ndarray], Any]] = {
     "unaligned": unaligned,
     "swapped bytes": lambda x: x.astype(x.dtype.newbyteorder()),
     "frozen": frozen,
+    "matrix": lambda x: x.view(np.matrix) if x.ndim == 2 else x.view(np.recarray),
     "tensor": lambda x: torch.from_numpy(x.copy()),
     "strided tensor": lambda x: torch.from_numpy(np.stack([x, x], -1))[..., 0],
     "tensor with a gradient": lambda x: torch.from_numpy(x.copy()).requires_grad_(

@@ -24,8 +24,8 @@ ERRORS = (0.0, 0.01, -0.01, 0.03, -0.03, 0.049, -0.049, 0.051, -0.051, 0.08, -0.
 EXCEPTIONS = {
     "year": "ours refuses 2016 for 2015: 5% of a year is a century, and what is asked is which year; "
     "chart_years=tolerant is for quantities",
-    "percent sign": "ours takes 20 for a gold of 20%, which a chart shows beside its axis; the published rule "
-    "divides the one by 100 and not the other",
+    "percent sign": "ours takes 20 for a gold of 20%, which a chart shows beside its axis; the published "
+    "rule divides the one by 100 and not the other",
     "separators": "ours reads 1,234,567 and $5; float() does not, so the published rule compares texts",
     "unit": "ours reads 12 km and 1.2 million; float() does not",
     "zero": "ours takes 0.0 for 0; the published rule compares texts where the gold is 0",
@@ -69,7 +69,9 @@ def pairs() -> list[tuple[str, str, str]]:
         made += [(text, text.upper(), "plain"), (text, text.lower(), "plain"), (text, "42", "plain")]
         made += [(text, f"{text}.", "mark"), (text, f"**{text}**", "mark")]
     made += [(gold, "1_000", "python number") for gold in ("955", "985", "999")]
-    made += [("0", answer, "zero") for answer in ("0", "0.0", "0.00", "-0", "0%", "1", "0.1", "no", "-1", "00")]
+    made += [
+        ("0", answer, "zero") for answer in ("0", "0.0", "0.00", "-0", "0%", "1", "0.1", "no", "-1", "00")
+    ]
     fill = random.Random(1)
     while len(made) < 21_250:
         value = fill.randrange(1, 900)
@@ -84,7 +86,9 @@ def judged() -> list[tuple[str, str, str, bool, bool]]:
     compiled = [compile_gold("chart", gold, settings=VerifySettings(format="none")) for gold in golds]
     gold_of = np.array([golds[gold] for gold, *_ in made])
     ours = verify([answer for _, answer, _ in made], compiled, gold_of=gold_of).task_value == 1.0
-    return [(*pair, bool(own), relaxed_accuracy(pair[1], [pair[0]])) for pair, own in zip(made, ours, strict=True)]
+    return [
+        (*pair, bool(own), relaxed_accuracy(pair[1], [pair[0]])) for pair, own in zip(made, ours, strict=True)
+    ]
 
 
 def test_they_differ_in_the_listed_classes_only(judged: list[tuple[str, str, str, bool, bool]]) -> None:

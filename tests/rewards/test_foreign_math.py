@@ -1,8 +1,7 @@
 """Math against what math-verify's own tests expect of it: tests/rewards/math_cases.txt.
 
 Natively most of what holds no prose is judged alike, and nothing that they refuse is paid. With
-``math: math_verify`` everything is, but for the exceptions, each of a kind that ``EXCEPTIONS`` gives the reason
-of.
+``math: math_verify`` everything is, but for the exceptions; ``EXCEPTIONS`` gives the reason of each kind.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ EXCEPTIONS = {
     "comma": "a comma is thousands or a list here, never a decimal point: 1,222 would be two numbers",
     "space": "two numbers side by side are no number, as in charts; 1\\,000 and 1,000 are",
     "kind": "ours keeps a set and a tuple apart; theirs reads a pair of numbers in a row as the tuple",
-    "boxes": "ours takes several boxes that differ for no answer (box: last takes the last); theirs joins them",
+    "boxes": "several boxes that differ are no answer here (box: last takes the last); theirs joins them",
     "interval": "ours reads an inequality of one letter as its interval on both sides; theirs on the gold's "
     "side, unless told to",
     "text": "ours reads a number in a text command, which models write often; theirs keeps it as a text",

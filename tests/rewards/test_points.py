@@ -1,4 +1,4 @@
-"""Points for gold boxes (``box_score: point_in_box``): the forms that GUI models give, and what is no point."""
+"""Points for gold boxes (``box_score: point_in_box``): forms that GUI models give, and what is no point."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def judged(answer: str, impl: str, row: dict[str, Any] = ROW, **settings: Any) -
     [
         "(120, 210)", "[120, 210]", "120, 210", "120 210", "<point>120 210</point>", "click(120, 210)",
         "pyautogui.click(x=120, y=210)", "click(start_box='(120,210)')", '{"point_2d": [120, 210]}',
-        '[{"point_2d": [120, 210], "label": "OK button"}]', '{"x": 120, "y": 210}', "(100, 200)", "(140.0, 220.0)",
-        "<|box_start|>(120,210)<|box_end|>", "[110, 205, 130, 215]", "(110, 205), (130, 215)",
-        "<|box_start|>(100,200),(140,220)<|box_end|>", "```json\n[{\"point_2d\": [120, 210]}]\n```",
+        '[{"point_2d": [120, 210], "label": "OK button"}]', '{"x": 120, "y": 210}', "(100, 200)",
+        "(140.0, 220.0)", "<|box_start|>(120,210)<|box_end|>", "[110, 205, 130, 215]",
+        "(110, 205), (130, 215)", "<|box_start|>(100,200),(140,220)<|box_end|>",
+        '```json\n[{"point_2d": [120, 210]}]\n```',
         "The button is at (120, 210).", "[[110, 205], [130, 215]]",
     ],
 )  # fmt: skip

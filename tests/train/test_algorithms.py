@@ -39,8 +39,12 @@ def padded_batch(seed=0):
     return new, old, server, reference, mask, advantages
 
 
-def our_loss(kind, new, old, server, reference, mask, advantages, beta):
-    """The packed form of the same tokens."""
+def our_loss(*arguments):
+    return our_policy_loss(*arguments)[0]
+
+
+def our_policy_loss(kind, new, old, server, reference, mask, advantages, beta):
+    """The packed form of the same tokens: the loss and its statistics."""
     chosen = mask.bool()
     rows = torch.arange(len(LENGTHS))[:, None].expand_as(chosen)[chosen]
     lengths = torch.tensor(LENGTHS)
@@ -48,7 +52,7 @@ def our_loss(kind, new, old, server, reference, mask, advantages, beta):
         kind, lengths, num_completions=len(LENGTHS), num_tokens=int(lengths.sum()), max_new_tokens=MAX_NEW
     )
     importance = None if server is None else importance_weights(old[chosen], server[chosen], cap=CAP)
-    loss, _ = policy_loss(
+    return policy_loss(
         new[chosen],
         old[chosen],
         advantages,
@@ -61,11 +65,16 @@ def our_loss(kind, new, old, server, reference, mask, advantages, beta):
         reference_logprobs=reference[chosen] if beta else None,
         importance=importance,
     )
-    return loss
 
 
-def trl_loss(kind, new, old, server, reference, mask, advantages, beta):
-    """``GRPOTrainer._compute_loss`` itself; only the model's forward pass is replaced by its result."""
+def trl_loss(*arguments):
+    return trl_policy_loss(*arguments)[0]
+
+
+def trl_policy_loss(kind, new, old, server, reference, mask, advantages, beta):
+    """``GRPOTrainer._compute_loss`` itself, and what it logs; only the model's forward pass is replaced by
+    its result.
+    """
     arguments = SimpleNamespace(delta=None, use_bias_correction_kl=False, steps_per_generation=1)
     trainer = SimpleNamespace(
         _get_per_token_logps_and_entropies=lambda *_, **__: (new, torch.zeros_like(new), None),
@@ -97,7 +106,8 @@ def trl_loss(kind, new, old, server, reference, mask, advantages, beta):
     }
     if server is not None:
         inputs["importance_sampling_ratio"] = (old - server).exp().clamp(max=CAP)
-    return GRPOTrainer._compute_loss(trainer, None, inputs)
+    loss = GRPOTrainer._compute_loss(trainer, None, inputs)
+    return loss, {name: values[-1] for name, values in trainer._metrics["train"].items()}
 
 
 def liger_loss(kind, new, old, server, reference, mask, advantages, beta):
@@ -136,6 +146,17 @@ def test_losses_and_gradients_are_those_of_the_peers(kind, by_server, beta, peer
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(our_gradient, their_gradient, rtol=1e-6, atol=1e-8)
     assert our_gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "logged"), [("dapo", "clip_ratio/region_mean"), ("cispo", "cispo_clip_ratio")]
+)
+def test_as_many_tokens_are_clipped_as_trl_counts(kind, logged):
+    new, old, _, reference, mask, advantages = padded_batch()
+    _, stats = our_policy_loss(kind, new, old, None, reference, mask, advantages, 0.0)
+    _, theirs = trl_policy_loss(kind, new, old, None, reference, mask, advantages, 0.0)
+    assert float(stats.clipped / stats.tokens) == pytest.approx(theirs[logged], rel=1e-6)
+    assert stats.clipped > 0
 
 
 @pytest.mark.parametrize("kind", ["grpo", "dapo", "dr_grpo"])

@@ -4,10 +4,10 @@ backtracking.
 A box is four numbers alone in ``[..]``, ``(..)`` or ``<box>..</box>``, two points ``(x1, y1), (x2, y2)``
 (also with "to" between) or ``[[x1, y1], [x2, y2]]``, four named numbers (x1, y1, x2, y2; xmin ..; left, top,
 right, bottom) in one bracket or none, a text of four numbers in double quotes, or four bare numbers that are
-the whole answer. ``<point>..</point>`` is a bracket too. Brackets nest (JSON lists and objects, Qwen's ``<|box_start|>(..),(..)<|box_end|>``), other
-text is skipped, also in double quotes inside brackets. One or two numbers in a bracket are a label, a score,
-a size or a point: no box, and no fault. The first fault ends the reading: TOO_DEEP, TOO_MANY_ITEMS or
-BAD_BOX.
+the whole answer. ``<point>..</point>`` is a bracket too. Brackets nest (JSON lists and objects, Qwen's
+``<|box_start|>(..),(..)<|box_end|>``), other text is skipped, also in double quotes inside brackets. One or
+two numbers in a bracket are a label, a score, a size or a point: no box, and no fault. The first fault ends
+the reading: TOO_DEEP, TOO_MANY_ITEMS or BAD_BOX.
 
 With ``places="point"`` the answer must name one place, a point or a box, whose centre is the point then; x
 and y are names too. More than one place is AMBIGUOUS.

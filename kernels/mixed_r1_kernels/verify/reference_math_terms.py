@@ -216,9 +216,7 @@ class Terms:
             if braced:
                 self.take("}")
             return (
-                self.mixed(value, fraction)
-                if mixed
-                else self.worked_out(self.real.multiply(value, fraction))
+                self.mixed(value, fraction) if mixed else self.worked_out(self.real.multiply(value, fraction))
             )
         if is_whole(self.peek()) and self.peek(1) == "/" and is_whole(self.peek(2)):  # 2 1/3, in one line
             if "\n" in self.text[self.tokens[self.at - 1].start : self.tokens[self.at].start]:

@@ -42,8 +42,8 @@ class VerifySettings:
     of yes_no, multiple_choice, chart and math; longer ones are TOO_LONG. ``chart_text="anls"`` compares texts
     by edit distance where both have at most 256 characters (case folded, NFKD), else for equality only.
     ``chart_years``: whether a gold 1000 to 2999 without a unit is a year (``exact``) or a quantity.
-    ``list_order``: ``auto`` compares lists of charts in order and those of math as sets. ``places``: grounding
-    answers name ``boxes``, or one ``point``, as (x, y, x, y); a single box is its centre then.
+    ``list_order``: ``auto`` compares lists of charts in order and those of math as sets. ``places``:
+    grounding answers name ``boxes``, or one ``point``, as (x, y, x, y); a single box is its centre then.
     """
 
     format: FormatMode = "think_answer"

@@ -1,0 +1,14 @@
+// The words of a box: its numbers, and the names of its coordinates.
+#pragma once
+
+#include <string_view>
+
+namespace mixed_r1::verify {
+
+// Which coordinate a name is of (x1, y1, x2, y2 from 0), or -1; 4 and 5 are x and y of a point, where one is asked for.
+int coordinate(std::string_view name, bool point);
+
+// [sign] digits [. digits] [exponent], or nan for nan, inf and infinity. False for any other token.
+bool read_token(std::string_view token, double& value);
+
+}  // namespace mixed_r1::verify
