@@ -84,6 +84,25 @@ class EmbeddingTable:
         rows, file_dtype = map_tensor(locations[name], name)
         return cls(rows, dtype=_FILE_DTYPES[file_dtype])
 
+    def without(self, ids: Any) -> EmbeddingTable:
+        """This table with the rows ``ids`` (integers [n]) as zero-norm rows: similar to no row, nor to
+        themselves. Memory is shared.
+
+        Raises:
+            IndexError: an id outside the table.
+        """
+        other = object.__new__(EmbeddingTable)
+        other.rows, other.dtype, other.device = self.rows, self.dtype, self.device
+        norms = self.inverse_norms
+        other.inverse_norms = norms.copy() if self.device == "cpu" else norms.clone()
+        other.inverse_norms[ids] = 0.0
+        return other
+
+    def has_direction(self, ids: np.ndarray) -> np.ndarray:
+        """[n] bool on the CPU: whether rows ``ids`` [n] are no zero-norm rows."""
+        found = self.inverse_norms[ids] > 0
+        return found if self.device == "cpu" else found.cpu().numpy()
+
     def __len__(self) -> int:
         return int(self.rows.shape[0])
 

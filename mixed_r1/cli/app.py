@@ -297,18 +297,24 @@ def mini(
 @data.command(epilog="Example: [cyan]mixed-r1 data check data/mini/train.jsonl[/cyan]")
 def check(
     path: Annotated[Path, typer.Argument(help="Rows: .jsonl, .parquet, or the stem of one.")],
+    overrides: Overrides = None,
     limit: Annotated[int, typer.Option(min=1, help="Problems to print.")] = 50,
+    config: Annotated[Path | None, typer.Option(help="YAML file of reward settings.")] = None,
     task: OwnTasks = None,
 ) -> None:
-    """Check every row and image, and list each problem as file, line, field and rule.
+    """Check every row and image, and list each problem as file, line, field, rule and what mends it.
 
-    Exits with 1 where there is one.
+    Rows that training would mask are problems too; settings are those of its [b]reward[/b], such as
+    [b]math=math_verify[/b]. Exits with 1 where there is a problem.
     """
+    from mixed_r1.cli.masked import masked_problems
     from mixed_r1.data import check_samples
+    from mixed_r1.rewards import RewardConfig
     from mixed_r1.tasks import load_tasks
 
     load_tasks(task or ())
-    problems = check_samples(path)
+    with masked_problems(RewardConfig.load(config, overrides or [])) as judge:
+        problems = check_samples(path, judge=judge)
     for problem in problems[:limit]:
         typer.echo(str(problem))
     if len(problems) > limit:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mixed_r1.data.checks import check_images, parse_row
+from mixed_r1.data.checks import Problem, check_images, parse_row
+from mixed_r1.data.remedies import remedy
 from mixed_r1.data.storage import image_name, image_payload, to_row
 from mixed_r1.files import atomic_path
 from mixed_r1.schema import Sample
@@ -86,8 +87,12 @@ def iter_samples(path: PathLike) -> Iterator[Sample]:
         yield _sample(file, line, row)
 
 
-def check_samples(path: PathLike) -> list[DataError]:
-    """Every problem of ``path``: schema, duplicate ids, unreadable images, boxes outside their image."""
+def check_samples(
+    path: PathLike, *, judge: Callable[[Sample], Sequence[Problem]] | None = None
+) -> list[DataError]:
+    """Every problem of ``path``: schema, duplicate ids, unreadable images, boxes outside their image, and
+    what ``judge`` finds in rows that have none of these. Each says what would mend it.
+    """
     problems: list[DataError] = []
     seen: dict[str, str] = {}
     try:
@@ -97,12 +102,14 @@ def check_samples(path: PathLike) -> list[DataError]:
                 continue
             sample, broken = parse_row(row)
             if sample is not None:
-                broken = check_images(sample)
+                broken = check_images(sample) or list(judge(sample) if judge else ())
                 try:
                     _check_id(seen, sample.id, file, line)
                 except DataError as error:
                     problems.append(error)
-            problems.extend(DataError(file, line, *problem) for problem in broken)
+            for field, rule in broken:
+                mended = remedy(field, rule, row)
+                problems.append(DataError(file, line, field, f"{rule}; {mended}" if mended else rule))
     except DataError as error:  # the file itself
         problems.append(error)
     return problems

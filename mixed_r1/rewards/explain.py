@@ -14,7 +14,6 @@ from mixed_r1.rewards.reward import MixedReward
 from mixed_r1.rewards.rows import GoldBoxes
 from mixed_r1.rewards.rules import rule_of
 from mixed_r1.schema import Box, Sample
-from mixed_r1.tasks import TASK_COLUMNS
 from mixed_r1_kernels import Reason, similarity_matrix
 from mixed_r1_kernels.verify import VerifyResult, verify
 
@@ -88,8 +87,7 @@ def _explain(reward: MixedReward, completion: str, sample: Sample | Mapping[str,
     for k, name in enumerate(batch.names):
         value = float(batch.values[0, k])
         reason = Reason(int(batch.reasons[0, k]))
-        own = name in TASK_COLUMNS or name == "format"
-        rule = rule_of(name, task, reason) if own else ""
+        rule = _rule(reward, name, task, reason, batch.answers[0], sample)
         cells[name] = Cell(None if np.isnan(value) else value, float(batch.weights[0, k]), reason, rule)
     total = float(batch.total[0]) if batch.mask[0] else None
     found = Explanation(task, batch.answers[0], row.gold.spec.answer, total, cells, row.error)
@@ -102,6 +100,24 @@ def _explain(reward: MixedReward, completion: str, sample: Sample | Mapping[str,
     if scorer == "embedding" and reward.open_ended is not None:
         return _with_tokens(found, reward.open_ended)
     return found
+
+
+def _rule(
+    reward: MixedReward,
+    column: str,
+    task_name: str,
+    reason: Reason,
+    answer: str,
+    row: Sample | Mapping[str, Any],
+) -> str:
+    """The sentence behind ``reason`` in ``column``; what code of the user decided is said by that code."""
+    task = reward.tasks[task_name]
+    if column in reward.functions and reason == Reason.OK:
+        return f"The function {column} gave this value."
+    if column != task.column or task.scorer != "task" or reason != Reason.OK:
+        return rule_of(column, task.reader, reason)
+    sample = row if isinstance(row, Sample) else Sample.model_validate(dict(row))
+    return task.why(answer, sample) or f"The score of {type(task).__name__} gave this value."
 
 
 def _box_matches(result: VerifyResult, gold: GoldBoxes) -> tuple[BoxMatch, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -66,14 +67,15 @@ class OpenEndedScorer:
     """BMAS on ``table`` [V, d] with the ids of ``tokenizer`` (Hugging Face, or the tokenizers library's own).
 
     The tokenizer is copied: padding and truncation, which checkpoints and trainers set on theirs, would make
-    a text's ids depend on its neighbours.
+    a text's ids depend on its neighbours. A token for what it does not know (``[UNK]``) is similar to
+    nothing: it stands for different texts, so that one emoji would be as good as any other.
 
     Raises:
         ValueError: the tokenizer has more ids than the table has rows.
     """
 
     def __init__(self, table: EmbeddingTable, tokenizer: Any) -> None:
-        self.table, self.tokenizer = table, _own(tokenizer)
+        self.tokenizer = _own(tokenizer)
         self.calibration: Calibration | None = None
         sized = self.tokenizer
         size = sized.get_vocab_size() if hasattr(sized, "get_vocab_size") else len(sized)
@@ -81,8 +83,10 @@ class OpenEndedScorer:
             raise ValueError(
                 f"table must have a row for each of the tokenizer's {size} ids, got {len(table)}"
             )
+        unknown = _unknown_id(self.tokenizer)
+        self.table = table if unknown is None else table.without([unknown])
         self._references: OrderedDict[str, list[int]] = OrderedDict()
-        self._has_direction = np.asarray(table.to("cpu").inverse_norms) > 0
+        self._has_direction = np.asarray(self.table.to("cpu").inverse_norms) > 0
 
     def token_ids(self, texts: Sequence[str]) -> Ids:
         """Ids without special tokens, one batched call."""
@@ -216,6 +220,17 @@ def _own(tokenizer: Any) -> Any:
     own.no_padding()
     own.no_truncation()
     return own
+
+
+def _unknown_id(tokenizer: Any) -> int | None:
+    """The id of every text that the tokenizer has no token for, where there is one."""
+    core = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not hasattr(core, "to_str"):
+        return getattr(tokenizer, "unk_token_id", None)
+    model = json.loads(core.to_str())["model"]
+    token = model.get("unk_token")
+    found: int | None = model.get("unk_id") if token is None else core.token_to_id(token)
+    return found
 
 
 def _combined(precision: Floats, recall: Floats, smallest: NDArray[np.bool_]) -> Floats:

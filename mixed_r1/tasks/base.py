@@ -70,6 +70,12 @@ class Task:
         """
         raise NotImplementedError(f"task {self.name!r} must define score(answers, samples), or name a scorer")
 
+    def why(self, answer: str, sample: Any) -> str:
+        """Where ``scorer`` is "task": why ``score`` gave ``answer`` what it gave, in a sentence for
+        ``mixed-r1 score --explain``; "" for nothing.
+        """
+        return ""
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if not isinstance(getattr(cls, "name", None), str) or not cls.name:

@@ -45,6 +45,15 @@ class Tally(Task):
         return [None if answer == "pass" else 1 / (1 + abs(len(answer) - sample.answer))
                 for answer, sample in zip(answers, samples, strict=True)]
 
+    def why(self, answer, sample):
+        return f"{len(answer)} strokes where {sample.answer} are right."
+
+class Silent(Tally):
+    name = "silent"
+
+    def why(self, answer, sample):
+        return ""
+
 class Patient(Tally):
     name = "patient"
 
@@ -118,6 +127,21 @@ def test_rows_as_mappings_and_beside_other_tasks(settings: RewardConfig) -> None
     np.testing.assert_array_equal(batch.column("tally"), [1.0, np.nan, 1 / 3])
     np.testing.assert_array_equal(batch.column("chart"), [np.nan, 1.0, np.nan])
     assert explain(reward, tagged("|||"), rows[2]).cells["tally"].value == 1 / 3
+
+
+def test_explained_in_their_own_words(settings: RewardConfig) -> None:
+    """A task says why in ``why``; where it says nothing, and for functions, what decided is named."""
+    reward = MixedReward(config=settings)
+    rules = {name: cell.rule for name, cell in explain(reward, tagged("||||"), row(settings)).cells.items()}
+    assert rules["tally"] == "4 strokes where 3 are right."
+    assert rules["brevity"] == "The function brevity gave this value."
+    empty = explain(reward, tagged(""), row(settings)).cells["tally"]
+    assert (empty.reason, empty.rule[:16]) == (Reason.EMPTY, "Nothing was left")
+    silent = MixedReward(
+        config=settings.model_copy(update={"custom_tasks": ("own_rewards_of_a_test:Silent",)})
+    )
+    rule = explain(silent, tagged("|||"), row(settings, task="silent")).cells["silent"].rule
+    assert rule == "The score of Silent gave this value."
 
 
 def test_weights_and_settings_by_task_and_by_row(folder: Path) -> None:

@@ -15,7 +15,7 @@ def similarity(completion: np.ndarray, reference: np.ndarray, table: EmbeddingTa
     for ids in (completion, reference):
         rows = table.float64_rows(ids)
         norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
-        nonzero = norms >= MIN_NORM
+        nonzero = (norms >= MIN_NORM) & table.has_direction(ids)
         units.append(rows / np.where(nonzero, norms, np.inf)[:, None])
         known.append(nonzero)
     cosines = np.clip(units[0] @ units[1].T, -1.0, 1.0)
