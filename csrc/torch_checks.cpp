@@ -1,5 +1,9 @@
 #include "torch_checks.h"
 
+#include <algorithm>
+#include <array>
+#include <cstring>
+
 namespace mixed_r1 {
 
 std::ostream& operator<<(std::ostream& stream, const Tensor& tensor) {
@@ -11,6 +15,29 @@ std::ostream& operator<<(std::ostream& stream, const Tensor& tensor) {
 std::ostream& operator<<(std::ostream& stream, const Device& device) {
   if (device.is_cpu()) return stream << "cpu";
   return stream << (device.is_cuda() ? "cuda" : "another device") << ":" << device.index();
+}
+
+Tensor empty(std::initializer_list<std::int64_t> shape, ScalarType type, const Tensor& like) {
+  std::array<std::int64_t, 2> strides = {1, 1};
+  if (shape.size() == 2) strides[0] = std::max<std::int64_t>(*(shape.begin() + 1), 1);
+  std::int32_t device_type = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  AtenTensorHandle made = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      aoti_torch_empty_strided(static_cast<std::int64_t>(shape.size()), shape.begin(), strides.data(),
+                               torch::stable::detail::to<std::int32_t>(torch::stable::detail::from(type)), device_type,
+                               like.get_device_index(), &made));
+  return Tensor(made);
+}
+
+Tensor zeros(std::initializer_list<std::int64_t> shape, ScalarType type, const Tensor& like) {
+  Tensor tensor = empty(shape, type, like);
+  if (tensor.is_cpu()) {
+    std::memset(tensor.mutable_data_ptr(), 0, static_cast<std::size_t>(tensor.numel()) * tensor.element_size());
+  } else {
+    torch::stable::zero_(tensor);
+  }
+  return tensor;
 }
 
 void check_vector(const char* name, const Tensor& vector, ScalarType type, const Device& device,

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <tuple>
 
 #include "core/match_boxes.h"
@@ -17,7 +18,7 @@ std::tuple<Tensor, Tensor, Tensor> match_boxes_cpu(const Tensor& pred, const Ten
           target_sizes.size(0));
   const Tensor pred_boxes = as_type(pred, ScalarType::Double), target_boxes = as_type(target, ScalarType::Double);
   Tensor target_of = empty({pred.size(0)}, ScalarType::Long, pred);
-  torch::stable::fill_(target_of, -1);
+  std::fill_n(target_of.mutable_data_ptr<std::int64_t>(), pred.size(0), -1);
   Tensor iou = zeros({pred.size(0)}, ScalarType::Double, pred);
   Tensor total = empty({pred_sizes.size(0)}, ScalarType::Double, pred);
   for (const BoxMatch& match : match_boxes(view<double>(pred_boxes), view<double>(target_boxes), span(pred_sizes),
