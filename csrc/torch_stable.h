@@ -22,14 +22,14 @@ using torch::stable::Tensor;
 std::ostream& operator<<(std::ostream& stream, const Tensor& tensor);
 std::ostream& operator<<(std::ostream& stream, const Device& device);
 
-// Throws what Python sees as a ValueError, its text the parts one after the other, unless `holds`. The stable ABI has
-// no exception that becomes a TypeError.
+// Throws what Python sees as a RuntimeError, its text the parts one after the other, unless `holds`. Nothing else keeps
+// its kind in every torch: up to 2.14 std::invalid_argument was a ValueError, from 2.15 on it is a RuntimeError.
 template <class... Parts>
 void require(bool holds, const Parts&... parts) {
   if (holds) return;
   std::ostringstream text;
   (text << ... << parts);
-  throw std::invalid_argument(text.str());
+  throw std::runtime_error(text.str());
 }
 
 // Uninitialised and contiguous, where `like` is. By the C function: a call through the dispatcher costs microseconds.

@@ -37,7 +37,7 @@ target, iou, total = found.match_boxes(boxes, boxes.flip(0), torch.tensor([2]), 
 assert target.tolist() == [1, 0] and iou.tolist() == [1, 1] and total.tolist() == [2]
 try:
     found.box_iou(boxes, boxes, "siou")
-except ValueError as error:
+except RuntimeError as error:
     assert str(error) == "kind must be a known name, got 'siou'", error
 else:
     raise AssertionError("an unknown kind must be refused")

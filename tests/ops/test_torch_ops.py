@@ -227,128 +227,128 @@ def bmas_error(**changes):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (boxes_error(torch.zeros(2, 3), torch.zeros(2, 4)), ValueError, r"boxes1 must have shape \[N, 4\]"),
-        (boxes_error(torch.zeros(2, 4), torch.zeros(2, 4).double()), ValueError, "boxes1's dtype"),
-        (boxes_error(torch.zeros(2, 4).half(), torch.zeros(2, 4).half()), ValueError, "float32 or float64"),
-        (boxes_error(torch.zeros(2, 4), torch.zeros(2, 4), "siou"), ValueError, "got 'siou'"),
+        (boxes_error(torch.zeros(2, 3), torch.zeros(2, 4)), RuntimeError, r"boxes1 must have shape \[N, 4\]"),
+        (boxes_error(torch.zeros(2, 4), torch.zeros(2, 4).double()), RuntimeError, "boxes1's dtype"),
+        (boxes_error(torch.zeros(2, 4).half(), torch.zeros(2, 4).half()), RuntimeError, "float32 or float64"),
+        (boxes_error(torch.zeros(2, 4), torch.zeros(2, 4), "siou"), RuntimeError, "got 'siou'"),
         (
             lambda: ops.paired_box_iou(torch.zeros(2, 4), torch.zeros(1, 4)),
-            ValueError,
+            RuntimeError,
             "2 rows like boxes1, got 1",
         ),
         (
             lambda: ops.match_boxes(
                 torch.zeros(2, 4), torch.zeros(1, 4), torch.tensor([2]), torch.tensor([2])
             ),
-            ValueError,
+            RuntimeError,
             "target_counts must be at least 0 and add up to 1, got 2 with 1 left",
         ),
         (
             lambda: ops.match_boxes(
                 torch.zeros(1, 4), torch.zeros(1, 4), torch.tensor([1, 0]), torch.tensor([1])
             ),
-            ValueError,
+            RuntimeError,
             "target_counts must have 2 entries, got 1",
         ),
         (
             advantages_error(torch.zeros(4, 1).double(), [3]),
-            ValueError,
+            RuntimeError,
             "group_sizes must add up to 4, got 3",
         ),
         (
             advantages_error(torch.zeros(4, 1).double(), [5, -1]),
-            ValueError,
+            RuntimeError,
             "group_sizes must be at least 1 and add up to 4, got 5",
         ),
         (
             advantages_error(torch.zeros(4, 1).double(), [2**63 - 1, 2**63 - 1, 6]),
-            ValueError,
+            RuntimeError,
             "group_sizes must be at least 1 and add up to 4",
         ),
-        (advantages_error(torch.zeros(4, 1), [4]), ValueError, "rewards must be float64"),
-        (advantages_error(torch.zeros(4).double(), [4]), ValueError, r"rewards must have shape \[N, K\]"),
+        (advantages_error(torch.zeros(4, 1), [4]), RuntimeError, "rewards must be float64"),
+        (advantages_error(torch.zeros(4).double(), [4]), RuntimeError, r"rewards must have shape \[N, K\]"),
         (
             advantages_error(torch.zeros(4, 1).double(), [4], torch.ones(2).double()),
-            ValueError,
+            RuntimeError,
             r"weights must have shape \[1\], got \[2\]",
         ),
         (
             advantages_error(torch.zeros(4, 1).double(), [4], torch.tensor([float("inf")]).double()),
-            ValueError,
+            RuntimeError,
             r"weights must be numbers of at most 1e\+100, got inf",
         ),
         (
             advantages_error(torch.zeros(4, 1).double(), [4], torch.tensor([float("nan")]).double()),
-            ValueError,
+            RuntimeError,
             r"weights must be numbers of at most 1e\+100, got nan",
         ),
         (
             lambda: torch.ops.mixed_r1.match_boxes(
                 torch.zeros(1, 4), torch.zeros(1, 3), torch.tensor([1]), torch.tensor([1])
             ),
-            ValueError,
+            RuntimeError,
             r"target must have shape \[N, 4\], got \[1, 3\]",
         ),
         (
             advantages_error(torch.zeros(4, 1).double(), [4], None, torch.ones(4)),
-            ValueError,
+            RuntimeError,
             "mask must be Bool, got Float",
         ),
         (
             advantages_error(torch.zeros(4, 1).double(), [4], None, None, "task_ema"),
-            ValueError,
+            RuntimeError,
             "scales must be given",
         ),
         (
             advantages_error(torch.zeros(4, 1).double(), [4], None, None, "group", -1.0),
-            ValueError,
+            RuntimeError,
             "eps must be finite and at least 0, got -1",
         ),
-        (bmas_error(rows=torch.zeros(4)), ValueError, r"rows must have shape \[V, d\]"),
+        (bmas_error(rows=torch.zeros(4)), RuntimeError, r"rows must have shape \[V, d\]"),
         (
             bmas_error(rows=torch.zeros(40, 33).double()),
-            ValueError,
+            RuntimeError,
             "rows must be float32, float16 or bfloat16",
         ),
         (
             bmas_error(inverse_norms=torch.zeros(39)),
-            ValueError,
+            RuntimeError,
             r"inverse_norms must have shape \[40\], got \[39\]",
         ),
-        (bmas_error(inverse_norms=torch.zeros(40).double()), ValueError, "inverse_norms must be Float"),
+        (bmas_error(inverse_norms=torch.zeros(40).double()), RuntimeError, "inverse_norms must be Float"),
         (
             bmas_error(completion_ids=torch.full((44,), 40)),
-            ValueError,
+            RuntimeError,
             r"completion_ids must be in \[0, V\) with V = 40, got 40",
         ),
-        (bmas_error(completion_ids=torch.full((44,), 2**32)), ValueError, "V = 40, got 4294967296"),
+        (bmas_error(completion_ids=torch.full((44,), 2**32)), RuntimeError, "V = 40, got 4294967296"),
         (
             bmas_error(reference_ids=torch.full((13,), -1).int()),
-            ValueError,
+            RuntimeError,
             "reference_ids must be in .* got -1",
         ),
         (
             bmas_error(reference_ids=torch.zeros(13)),
-            ValueError,
+            RuntimeError,
             "reference_ids must be int32 or int64, got Float",
         ),
         (
             bmas_error(completion_offsets=torch.tensor([0, 45, 9, 39, 44])),
-            ValueError,
+            RuntimeError,
             "completion_offsets must start at 0, not decrease, and end at the number of ids, 44",
         ),
         (
             bmas_error(reference_offsets=torch.zeros(0).long()),
-            ValueError,
+            RuntimeError,
             "reference_offsets must start at 0",
         ),
-        (bmas_error(reference_of=torch.tensor([0, 1, 3, 0])), ValueError, r"in \[0, R\) with R = 3, got 3"),
+        (bmas_error(reference_of=torch.tensor([0, 1, 3, 0])), RuntimeError, r"in \[0, R\) with R = 3, got 3"),
         (
             bmas_error(reference_of=torch.tensor([0])),
-            ValueError,
+            RuntimeError,
             r"reference_of must have shape \[4\], got \[1\]",
         ),
-        (bmas_error(num_threads=0), ValueError, "num_threads must be a positive integer, got 0"),
+        (bmas_error(num_threads=0), RuntimeError, "num_threads must be a positive integer, got 0"),
     ],
 )
 def test_bad_arguments(call, error, message):
