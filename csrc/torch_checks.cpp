@@ -21,12 +21,11 @@ Tensor empty(std::initializer_list<std::int64_t> shape, ScalarType type, const T
   std::array<std::int64_t, 2> strides = {1, 1};
   if (shape.size() == 2) strides[0] = std::max<std::int64_t>(*(shape.begin() + 1), 1);
   std::int32_t device_type = 0;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  check_torch(aoti_torch_get_device_type(like.get(), &device_type));
   AtenTensorHandle made = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(
-      aoti_torch_empty_strided(static_cast<std::int64_t>(shape.size()), shape.begin(), strides.data(),
-                               torch::stable::detail::to<std::int32_t>(torch::stable::detail::from(type)), device_type,
-                               like.get_device_index(), &made));
+  check_torch(aoti_torch_empty_strided(static_cast<std::int64_t>(shape.size()), shape.begin(), strides.data(),
+                                       torch::stable::detail::to<std::int32_t>(torch::stable::detail::from(type)),
+                                       device_type, like.get_device_index(), &made));
   return Tensor(made);
 }
 

@@ -25,7 +25,7 @@ inline cudaStream_t current_stream(const Tensor& tensor) {
       dlsym(dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD), "aoti_torch_get_current_cuda_stream"));
   STD_TORCH_CHECK(find != nullptr, "torch must have aoti_torch_get_current_cuda_stream, got none");
   void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(find(tensor.get_device_index(), &stream));
+  check_torch(find(tensor.get_device_index(), &stream));
   return static_cast<cudaStream_t>(stream);
 }
 

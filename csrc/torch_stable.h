@@ -32,6 +32,9 @@ void require(bool holds, const Parts&... parts) {
   throw std::runtime_error(text.str());
 }
 
+// For torch's C functions. (torch 2.13 has a macro for it, of another name than those before.)
+inline void check_torch(AOTITorchError code) { require(code == AOTI_TORCH_SUCCESS, "a C function of torch failed"); }
+
 // Uninitialised and contiguous, where `like` is. By the C function: a call through the dispatcher costs microseconds.
 Tensor empty(std::initializer_list<std::int64_t> shape, ScalarType type, const Tensor& like);
 
