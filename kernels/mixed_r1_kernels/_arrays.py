@@ -26,8 +26,8 @@ def to_numpy(name: str, value: Any) -> np.ndarray:
     if isinstance(value, np.ndarray):
         if isinstance(value, np.ma.MaskedArray):  # its mask would be ignored without a word
             raise TypeError(f"{name} must be an ndarray without a mask, got {type(value).__name__}")
-        # A subclass, such as np.matrix, has arithmetic of its own.
-        return value if type(value) is np.ndarray else value.view(np.ndarray)
+        # A subclass such as np.matrix has arithmetic of its own; a memmap has not.
+        return value if type(value) in (np.ndarray, np.memmap) else value.view(np.ndarray)
     if not is_tensor(value):
         raise TypeError(f"{name} must be an ndarray or a torch tensor, got {type(value).__name__}")
     require_dense(name, value)
