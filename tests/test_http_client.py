@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from mixed_r1.http_client import HttpClient, ServerError
+from tests.processes import free_port
 
 KEY = "sk-canary-4711-key"
 PROMPT = "a canary prompt that no log may hold: " + "".join(map(chr, range(0x4E00, 0x4E20)))
@@ -91,12 +91,6 @@ def servers():
 def post(*urls, retries=0, timeout=5.0, **arguments):
     client = HttpClient(urls, timeout=timeout, retries=retries)
     return client.post("/v1/x", BODY, json.loads, what="row r1", **arguments)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 PASSING = {

@@ -1,8 +1,8 @@
 """Rollouts by vLLM in this process, on the GPU that trains (extra ``vllm``).
 
-Run with vLLM 0.32's CPU build (tests/train/test_vllm.py), not on a GPU; its API is the same since 0.20. vLLM
-pins versions of torch and transformers of its own; where they do not suit, run ``vllm serve`` in its own
-environment and set ``rollout: server``, which also serves several ranks.
+Run with vLLM 0.32's CPU build (tests/rollout/test_vllm.py), not on a GPU; its API is the same since 0.20.
+vLLM pins versions of torch and transformers of its own; where they do not suit, run ``vllm serve`` in its
+own environment and set ``rollout: server``, which also serves several ranks.
 """
 
 from __future__ import annotations

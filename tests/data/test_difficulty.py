@@ -16,6 +16,7 @@ from mixed_r1.data.recipe import Recipe, Servers, Window
 from mixed_r1.data.servers import ServerSampler, _uri
 from mixed_r1.data.storage import hash64
 from mixed_r1.schema import Sample
+from tests.processes import assert_killed
 
 K = 4
 
@@ -90,13 +91,7 @@ def test_killed_while_sampling_it_asks_only_for_what_is_missing(recipe, tmp_path
             os.kill(os.getpid(), signal.SIGKILL)
         return answers
 
-    child = os.fork()
-    if child == 0:
-        try:
-            build(recipe, tmp_path / "out", sampler=dying, scorer=scorer)
-        finally:
-            os._exit(0)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert_killed(lambda: build(recipe, tmp_path / "out", sampler=dying, scorer=scorer))
     journal = tmp_path / "out" / ".work" / "rollouts" / "journal.jsonl"
     with journal.open("a") as stream:
         stream.write('{"id": "sums/s')  # a line torn by a crash

@@ -20,6 +20,7 @@ from mixed_r1.demo.warmup import Example, in_model_frame, warm_up
 from mixed_r1.difficulty import open_difficulty
 from mixed_r1.models import tiny_adapter
 from mixed_r1.schema import Sample
+from tests.processes import assert_killed
 
 SIZE = 96  # the model sees images at half this size
 
@@ -103,13 +104,7 @@ def test_killed_it_asks_only_for_what_is_missing(home, tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
         return answers
 
-    child = os.fork()
-    if child == 0:
-        try:
-            build(recipe, tmp_path / "out", sampler=dying, scorer=scorer)
-        finally:
-            os._exit(0)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert_killed(lambda: build(recipe, tmp_path / "out", sampler=dying, scorer=scorer))
     assert len(journal.read_text().splitlines()) == 2
     asked = []
 

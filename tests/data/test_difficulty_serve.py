@@ -2,11 +2,6 @@
 
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
@@ -15,10 +10,9 @@ from mixed_r1.data.engine import build
 from mixed_r1.data.recipe import Recipe, Servers
 from mixed_r1.data.servers import ServerSampler
 from mixed_r1.rewards import MixedReward
+from tests.processes import assert_killed, transformers_serve
 
 pytestmark = pytest.mark.slow
-
-LAUNCHER = Path(__file__).resolve().parents[1] / "train" / "launch_serve.py"
 
 
 @pytest.fixture(scope="module")
@@ -34,26 +28,8 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("serve") / "log"
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            [sys.executable, str(LAUNCHER), str(port)],
-            stdout=stream,
-            stderr=stream,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        )
-    try:
-        deadline = time.monotonic() + 180
-        while "Uvicorn running" not in log.read_text():
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.terminate()
-        process.wait(20)
+    with transformers_serve(tmp_path_factory.mktemp("serve") / "log") as address:
+        yield f"{address}/v1"
 
 
 def test_killed_and_resumed_against_a_real_server(local_sources, model, url, tmp_path):
@@ -86,13 +62,7 @@ def test_killed_and_resumed_against_a_real_server(local_sources, model, url, tmp
             os.kill(os.getpid(), signal.SIGKILL)
         return answers
 
-    child = os.fork()
-    if child == 0:
-        try:
-            build(recipe, tmp_path / "out", sampler=dying, scorer=scorer)
-        finally:
-            os._exit(0)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert_killed(lambda: build(recipe, tmp_path / "out", sampler=dying, scorer=scorer))
     resumed = build(recipe, tmp_path / "out", sampler=sampler, scorer=scorer)
     for split in whole.rows:
         samples = load_samples(resumed.out / split)

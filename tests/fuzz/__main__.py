@@ -87,8 +87,9 @@ def main() -> int:
     program, tables = build(), write_tables()
     options = {"inputs": args.inputs, "seconds": args.seconds, "seed": args.seed, "keep": args.keep}
     stood = [run(program, tables, target, **options) for target in args.target or TARGETS]
-    command = [sys.executable, str(ROOT / "tests/fuzz/differential.py"), "--seed", str(args.seed)]
-    differential = subprocess.run([*command, "--inputs", str(args.inputs or 1_000_000)], check=False)
+    command = [sys.executable, "-m", "tests.fuzz.differential", "--seed", str(args.seed)]
+    command += ["--inputs", str(args.inputs or 1_000_000)]
+    differential = subprocess.run(command, cwd=ROOT, check=False)
     return 0 if all(stood) and differential.returncode == 0 else 1
 
 

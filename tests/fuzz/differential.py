@@ -1,6 +1,6 @@
 """Millions of random completions: the native ``verify`` against its reference, every field bit-equal.
 
-    python tests/fuzz/differential.py --inputs 1000000 --seed 0
+    python -m tests.fuzz.differential --inputs 1000000 --seed 0
 
 Prints a line at the end and exits with 1 at the first mismatch, which it prints. "Judged" are those whose
 answer was found and read against a valid gold.
@@ -12,16 +12,12 @@ import argparse
 import random
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
 from mixed_r1_kernels import Reason
 from mixed_r1_kernels.verify import CompiledGold, VerifySettings, compile_gold, verify
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "rewards"))
-
-from completion_pieces import BRACKETS, MATH, NUMBERS, SHAPES, TAGS, WORDS  # noqa: E402
+from tests.rewards.completion_pieces import BRACKETS, MATH, NUMBERS, SHAPES, TAGS, WORDS
 
 POOLS = (
     (NUMBERS + BRACKETS, ""),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from completion_pieces import BRACKETS, MATH, NUMBERS, SHAPES, TAGS, WORDS
 from hypothesis import strategies as st
 
 from mixed_r1_kernels.verify import VerifySettings
+from tests.rewards.completion_pieces import BRACKETS, MATH, NUMBERS, SHAPES, TAGS, WORDS
 
 
 def glued(*pools: list[str], most: int = 12) -> st.SearchStrategy[str]:

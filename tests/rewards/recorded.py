@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,8 @@ import numpy as np
 
 from mixed_r1.rewards import MixedReward, RewardBatch, RewardConfig
 from mixed_r1.schema import Sample
-
-sys.path.insert(0, str(Path(__file__).parent))
-from captions import REFERENCES
-from minilm import parts
+from tests.rewards.captions import REFERENCES
+from tests.rewards.minilm import parts
 
 RECORD = Path(__file__).with_name("recorded.json")
 BOXES = [[10, 10, 50, 50], [60, 20, 90, 80], [5, 70, 30, 95]]

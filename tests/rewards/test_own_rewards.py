@@ -26,9 +26,7 @@ from mixed_r1.integrations.verl import compute_score
 from mixed_r1.rewards import MixedReward, RewardConfig, explain
 from mixed_r1.schema import Sample
 from mixed_r1_kernels import Reason
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
-from reward_server import RewardServer
+from tests.serve.reward_server import RewardServer
 
 MODULE = """
 from mixed_r1.tasks import Task

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from captions import REFERENCES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from minilm import parts
 
 from mixed_r1.config import ConfigError
 from mixed_r1.rewards import MixedReward, RewardBatch, RewardConfig, explain
 from mixed_r1.schema import Sample
 from mixed_r1_kernels import EmbeddingTable, Reason
+from tests.rewards.captions import REFERENCES
+from tests.rewards.minilm import parts
 
 FIELDS = ("total", "values", "reasons", "mask", "weights", "spans")
 

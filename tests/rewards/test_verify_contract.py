@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from completion_pieces import BRACKETS, MATH, NUMBERS, SHAPES, TAGS, WORDS
 
 from mixed_r1_kernels import Reason
 from mixed_r1_kernels.verify import CompiledGold, VerifyResult, VerifySettings, compile_gold, verify
+from tests.rewards.completion_pieces import BRACKETS, MATH, NUMBERS, SHAPES, TAGS, WORDS
 
 GOLDS = [
     compile_gold("yes_no", "yes"),

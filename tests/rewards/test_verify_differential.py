@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from completion_strategies import ANSWERS, COMPLETIONS, golds, wrapped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixed_r1_kernels import Reason
 from mixed_r1_kernels.verify import compile_gold, verify
+from tests.rewards.completion_strategies import ANSWERS, COMPLETIONS, golds, wrapped
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))

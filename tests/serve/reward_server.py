@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
+
+from tests.processes import free_port
 
 TOKEN = "a-token-of-the-tests-1234567890"
 PROGRAM = """
@@ -41,9 +42,7 @@ class RewardServer:
     def __init__(
         self, log: Path, arguments: Iterable[object] = (), *, token: str | None = TOKEN, **settings: Any
     ) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.log, self.token = log, token
         if settings:
             command = ["-c", PROGRAM, json.dumps({"port": self.port, **settings})]

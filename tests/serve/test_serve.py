@@ -7,7 +7,6 @@ import http.client
 import json
 import signal
 import socket
-import sys
 import threading
 import time
 import warnings
@@ -20,13 +19,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 
 import psutil
-from reward_server import TOKEN, Reply, RewardServer
 from tokenizers import Tokenizer
 
 from mixed_r1.cli import app
@@ -39,6 +35,7 @@ from mixed_r1.serve import ServeSettings
 from mixed_r1.serve.payloads import OpenRlhfReply, ScoreReply
 from mixed_r1.serve.settings import read_token
 from mixed_r1_kernels import EmbeddingTable
+from tests.serve.reward_server import TOKEN, Reply, RewardServer
 
 SAMPLES = [
     {"task": "yes_no", "answer": "yes"},

@@ -111,7 +111,7 @@ def train_run(config: Path, resume: bool = False, fault: str = "none -1 nowhere"
     from rich.console import Console
 
     import mixed_r1.train.trainer as trainer
-    from tests.train.faulty_ranks import faulty
+    from tests.faulty_ranks import faulty
 
     os.environ["FAULT"] = fault
     transformers.utils.logging.disable_progress_bar()  # which writes as often as there is time for

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from faulty_ranks import faulty
-
 import mixed_r1.train.trainer as trainer
 from mixed_r1.train import TrainConfig, train
+from tests.faulty_ranks import faulty
 
 if __name__ == "__main__":
     trainer.Ranks = faulty(trainer.Ranks)

@@ -27,6 +27,12 @@ def warm_start(root: Path, family: str = "qwen2_5_vl", **sizes: object) -> Path:
     return root
 
 
+def settings_from(start: Path, out: Path, **values: object) -> TrainConfig:
+    """``values`` for a run to ``out`` that begins with ``start``, see ``warm_start``."""
+    data = start / "data" / "train.jsonl"
+    return TrainConfig.from_mapping({"model": start / "model", "data": data, "out": out, **values})
+
+
 TIMES = ("time", "tokens_per_second", "memory_mb")
 
 

@@ -17,9 +17,10 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import nanstd
 
 from mixed_r1.config import ConfigError
-from mixed_r1.train import TrainConfig, train
+from mixed_r1.train import train
 from mixed_r1.train.loss import LOSSES, importance_weights, overlong_penalty, policy_loss, token_weights
 from mixed_r1_kernels import TaskEma, group_advantages, token_logprobs
+from tests.train.runs import settings_from
 
 LOW, HIGH, BETA, MAX_NEW, CAP = 0.2, 0.28, 0.04, 12, 1.5
 LENGTHS = (5, 1, 12, 7, 3, 9)
@@ -255,9 +256,6 @@ def test_the_soft_overlong_penalty(length, penalty):
 
 def settings(start, out, **changes):
     values = {
-        "model": start / "model",
-        "data": start / "data" / "train.jsonl",
-        "out": out,
         "steps": 2,
         "prompts_per_step": 4,
         "completions_per_prompt": 4,
@@ -265,7 +263,7 @@ def settings(start, out, **changes):
         "completions_every": 1,
         "lr": 3e-4,
     }
-    return TrainConfig.from_mapping({**values, **changes})
+    return settings_from(start, out, **{**values, **changes})
 
 
 def run(config):

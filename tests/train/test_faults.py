@@ -115,4 +115,4 @@ def test_a_training_run_that_loses_a_rank_ends_and_goes_on(launch, undisturbed, 
 def train_on(launch, settings, out, *, fault=None, resume=False):
     path = out.with_suffix(".yaml")
     TrainConfig.from_mapping({**settings, "out": out}).save(path)
-    return launch("run_training.py", path, *(["--resume"] if resume else []), fault=fault)
+    return launch("train/run_training.py", path, *(["--resume"] if resume else []), fault=fault)

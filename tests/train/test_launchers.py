@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,12 +14,7 @@ import psutil
 import pytest
 
 from mixed_r1.train import TrainConfig
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+from tests.processes import free_port
 
 
 def torchrun(node: int, port: int) -> list[str]:

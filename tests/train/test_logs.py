@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixed_r1.train import TrainConfig
+from tests.rollout.dialect_server import DialectServer
 from tests.train import forked
-from tests.train.dialect_server import DialectServer
 
 PROMPT, KEY = "canary-prompt-8151", "sk-canary-key-4711"
 SECRETS = {name: KEY for name in ("OPENAI_API_KEY", "HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY")}
@@ -49,7 +49,7 @@ def command(arguments, fault="none -1 nowhere"):
     """``mixed-r1`` with secrets in its environment."""
     import mixed_r1.train.trainer as trainer
     from mixed_r1.cli import app
-    from tests.train.faulty_ranks import faulty
+    from tests.faulty_ranks import faulty
 
     os.environ.update(SECRETS, FAULT=fault)
     trainer.Ranks = faulty(trainer.Ranks)

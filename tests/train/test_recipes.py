@@ -52,7 +52,7 @@ def test_a_recipe_trains(start, internvl, launch, tmp_path, recipe):
     if "overlong_margin" in values:
         values["overlong_margin"] = 4
     TrainConfig.from_mapping(values).save(tmp_path / "run.yaml")
-    started = launch("run_training.py", tmp_path / "run.yaml", ranks=2 if "8gpu" in recipe.stem else 1)
+    started = launch("train/run_training.py", tmp_path / "run.yaml", ranks=2 if "8gpu" in recipe.stem else 1)
     for rank in started:
         assert rank.wait(300) == 0, rank.text
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -12,13 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mixed_r1.train import TrainConfig, train
 from mixed_r1.train.tracking import open_trackers
+from tests.train.runs import settings_from
 
 
 def settings(start, out, **changes):
     values = {
-        "model": start / "model",
-        "data": start / "data" / "train.jsonl",
-        "out": out,
         "steps": 2,
         "prompts_per_step": 4,
         "completions_per_prompt": 3,
@@ -26,7 +24,7 @@ def settings(start, out, **changes):
         "lr": 3e-4,
         "checkpoint_every": 1,
     }
-    return TrainConfig.from_mapping({**values, **changes})
+    return settings_from(start, out, **{**values, **changes})
 
 
 def records(out):

@@ -26,8 +26,9 @@ from mixed_r1.ranks import Ranks
 from mixed_r1.rollout import RolloutRequest, SamplingParams, sample_completions
 from mixed_r1.rollout.server import ServerSampler
 from mixed_r1.train import TrainConfig, train
+from tests.processes import free_port
+from tests.rollout.test_server import move, policy_logprobs, records
 from tests.train.runs import warm_start
-from tests.train.test_server import free_port, move, policy_logprobs, records
 
 pytestmark = pytest.mark.slow
 

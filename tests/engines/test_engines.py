@@ -13,7 +13,7 @@ from mixed_r1.config import ConfigError
 from mixed_r1.engines import LocalEngine
 from mixed_r1.ranks import Ranks
 from mixed_r1.train_config import TrainConfig
-from tests.train import run_engines as program
+from tests.engines import run_engines as program
 
 FLOAT32 = [f"{stage}:float32:none" for stage in range(4)] + [f"{s}:float32:cpu" for s in (1, 2, 3)]
 BFLOAT16 = [f"{s}:bfloat16:{where}" for s in (1, 2, 3) for where in ("none", "cpu")]
@@ -80,7 +80,7 @@ def check(result, expected, rtol: float = 1e-4):
 
 
 def check_all(launch, out: Path, ranks: int, specs, expected):
-    for rank in launch("run_engines.py", out, *specs, ranks=ranks):
+    for rank in launch("engines/run_engines.py", out, *specs, ranks=ranks):
         assert rank.wait(400) == 0, rank.text
     results = json.loads((out / "results.json").read_text())
     for spec in specs:

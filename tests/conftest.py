@@ -1,22 +1,21 @@
-"""Tiny real models and a mixed bag of prompts, shared by the trainer's tests."""
+"""What the tests of several packages start from: tiny models, a run's beginning, programs on several ranks.
+
+Imports are inside the fixtures, as the tests of the CUDA sources run where torch is not installed.
+"""
 
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
-from transformers import AutoModelForImageTextToText
 
-from mixed_r1.models import tiny_adapter
-from mixed_r1.schema import Sample
+from tests.processes import free_port
 
 WORDS = [
     "Which digit is in the picture? Answer with one letter.",
@@ -26,13 +25,18 @@ WORDS = [
 ]
 
 
-def image(seed: int, width: int = 48, height: int = 48) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8))
-
-
 @pytest.fixture(scope="module")
-def samples() -> list[Sample]:
+def samples() -> list[Any]:
     """Text only, one image, and several images of different sizes."""
+    import numpy as np
+    from PIL import Image
+
+    from mixed_r1.schema import Sample
+
+    def image(seed: int, width: int = 48, height: int = 48) -> Image.Image:
+        pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
+        return Image.fromarray(pixels)
+
     return [
         Sample(id="text", task="math", question="What is 2 + 2?", answer="4"),
         Sample(id="one", task="yes_no", question="Is the digit a 7?", images=(image(0),), answer="yes"),
@@ -47,20 +51,14 @@ def samples() -> list[Sample]:
 
 
 @pytest.fixture(scope="module", params=["qwen2_5_vl", "internvl"])
-def adapter(request):
+def adapter(request: pytest.FixtureRequest) -> Any:
+    from mixed_r1.models import tiny_adapter
+
     return tiny_adapter(request.param, corpus=WORDS, seed=0)
 
 
-@pytest.fixture(scope="module")
-def stock_model(adapter, tmp_path_factory):
-    """The class of transformers, as ``from_pretrained`` loads it: nothing of ours in it."""
-    path = tmp_path_factory.mktemp("stock")
-    adapter.save(path)
-    return AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
-
-
 @pytest.fixture(scope="session")
-def start(tmp_path_factory):
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """See ``warm_start``."""
     from tests.train.runs import warm_start
 
@@ -71,7 +69,7 @@ def start(tmp_path_factory):
 class Rank:
     """One started process and what it printed."""
 
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     log: Path
 
     def wait(self, timeout: float = 120) -> int:
@@ -83,25 +81,21 @@ class Rank:
 
 
 @pytest.fixture
-def launch(tmp_path):
-    """``launch(program, *arguments)`` starts a program of this folder once per rank, as a launcher would."""
+def launch(tmp_path: Path) -> Iterator[Callable[..., list[Rank]]]:
+    """``launch(program, *arguments)`` starts a program of tests/ once per rank, as a launcher would."""
     started: list[Rank] = []
 
     def start(program: str, *arguments: object, ranks: int = 2, fault: str | None = None) -> list[Rank]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        paths = [str(Path(__file__).parent), *(path for path in sys.path if path)]
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(paths),
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "OMP_NUM_THREADS": "1",
             "WORLD_SIZE": str(ranks),
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
+            "MASTER_PORT": str(free_port()),
             **({"FAULT": fault} if fault else {}),
         }
-        command = [sys.executable, str(Path(__file__).with_name(program)), *map(str, arguments)]
+        command = [sys.executable, str(Path(__file__).parent / program), *map(str, arguments)]
         new = []
         for rank in range(ranks):
             log = tmp_path / f"log-{len(started) + rank}.txt"

@@ -19,7 +19,7 @@ from mixed_r1.models import load_adapter, tiny_adapter
 from mixed_r1.plan import GIB, first_step, plan
 from mixed_r1.train import TrainConfig, train
 
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.yaml"))
 
 
 def qwen(hidden, feed_forward, layers, heads, keys, vocabulary, tied):

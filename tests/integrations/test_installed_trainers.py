@@ -9,7 +9,6 @@ and what ``mixed-r1 serve`` needs.
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,22 +16,10 @@ from typing import Any
 import pytest
 import torch
 
-from mixed_r1.integrations import encode
-from mixed_r1.schema import Sample
+from tests.integrations.answered import TASK, TEXTS, TOTAL, TRUTHS
+from tests.serve.reward_server import TOKEN, RewardServer
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = [
-    Sample(id="1", task="yes_no", question="q", answer="yes"),
-    Sample(id="2", task="multiple_choice", question="q", answer="B", options=("red", "blue")),
-    Sample(id="3", task="chart", question="q", answer=("3", "4")),
-    Sample(id="4", task="math", question="q", answer="1/2"),
-    Sample(id="5", task="grounding", question="q", answer=[[1, 2, 3, 4], [5, 6, 7, 8]]),
-]
-ANSWERS = ["yes", "blue", "3, 5", "0.5", "[1, 2, 3, 4]"]
-TEXTS = [f"<think>x</think><answer>{answer}</answer>" for answer in ANSWERS]
-TASK = [1.0, 1.0, 0.0, 1.0, 0.5]
-TOTAL = [0.9 * task + 0.1 for task in TASK]
-TRUTHS = [encode(sample) for sample in SAMPLES]
 
 
 class ByteTokenizer:
@@ -137,8 +124,6 @@ class ByteChatTokenizer(ByteTokenizer):
 def test_openrlhf_asks_for_rewards(how: str, tmp_path: Path) -> None:
     """Its rollout of one turn, with rewards from our file and from our server, whose token is in the url."""
     executors = pytest.importorskip("openrlhf.utils.agent")
-    sys.path.insert(0, str(ROOT / "tests" / "serve"))
-    from reward_server import TOKEN, RewardServer
 
     async def rollouts(address: str) -> list[dict[str, Any]]:
         executor = executors.SingleTurnAgentExecutor(address)

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from faulty_ranks import faulty
 
 from mixed_r1.ranks import Ranks
+from tests.faulty_ranks import faulty
 
 
 def say(ranks) -> dict[str, object]:

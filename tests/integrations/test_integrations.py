@@ -18,20 +18,9 @@ from mixed_r1.integrations.default_reward import default_reward
 from mixed_r1.integrations.ground_truth import rows_from_columns
 from mixed_r1.rewards import MixedReward
 from mixed_r1.schema import Sample
+from tests.integrations.answered import SAMPLES, TASK, TEXTS, TOTAL, TRUTHS
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = [
-    Sample(id="1", task="yes_no", question="q", answer="yes"),
-    Sample(id="2", task="multiple_choice", question="q", answer="B", options=("red", "blue")),
-    Sample(id="3", task="chart", question="q", answer=("3", "4")),
-    Sample(id="4", task="math", question="q", answer="1/2"),
-    Sample(id="5", task="grounding", question="q", answer=[[1, 2, 3, 4], [5, 6, 7, 8]]),
-]
-ANSWERS = ["yes", "blue", "3, 5", "0.5", "[1, 2, 3, 4]"]
-TEXTS = [f"<think>x</think><answer>{answer}</answer>" for answer in ANSWERS]
-TASK = [1.0, 1.0, 0.0, 1.0, 0.5]
-TOTAL = [0.9 * task + 0.1 for task in TASK]
-TRUTHS = [encode(sample) for sample in SAMPLES]
 BAD = ["not json", "[1]", "{}", json.dumps({"task": "chart", "answer": "nan"}), "[" * 100_000]
 NO_ROWS: list[Any] = [None, 3, [1], b"x", {"task": "grounding", "answer": [0, 0, 10**400, 1]}]
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from captions import REFERENCES
-from minilm import folder, parts
 from typer.testing import CliRunner, Result
 
 from mixed_r1.cli import app
 from mixed_r1.rewards import MixedReward, RewardConfig, explain
 from mixed_r1.schema import Sample
+from tests.rewards.captions import REFERENCES
+from tests.rewards.minilm import folder, parts
 
 
 def run(*arguments: object, code: int = 0) -> Result:

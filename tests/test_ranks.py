@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from mixed_r1.config import ConfigError
 from mixed_r1.ranks import Ranks
 from mixed_r1.train import TrainConfig, Trainer, train
+from tests.train.runs import settings_from
 
 
 def test_one_process_needs_nothing():
@@ -40,9 +41,6 @@ def test_values_reach_all_ranks_exactly(launch, tmp_path):
 
 def settings(start, out, **changes):
     values = {
-        "model": start / "model",
-        "data": start / "data" / "train.jsonl",
-        "out": out,
         "steps": 4,
         "prompts_per_step": 4,
         "completions_per_prompt": 4,
@@ -51,14 +49,14 @@ def settings(start, out, **changes):
         "updates_per_rollout": 2,
         "completions_every": 2,
     }
-    return TrainConfig.from_mapping({**values, **changes})
+    return settings_from(start, out, **{**values, **changes})
 
 
 def started(launch, config, *, ranks=2, **arguments):
     path = config.out.with_suffix(".yaml")
     config.save(path)
     resume = ["--resume"] if arguments.pop("resume", False) else []
-    return launch("run_training.py", path, *resume, ranks=ranks, **arguments)
+    return launch("train/run_training.py", path, *resume, ranks=ranks, **arguments)
 
 
 def finish(ranks):

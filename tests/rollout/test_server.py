@@ -4,10 +4,6 @@ real model behind it and misbehaves on demand."""
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -26,8 +22,9 @@ from mixed_r1.rollout import RolloutError, RolloutRequest, SamplingParams, sampl
 from mixed_r1.rollout.server import ServerSampler, sampled_completion
 from mixed_r1.rollout.vllm import VLLMSampler
 from mixed_r1.train import TrainConfig, train
-from tests.train.dialect_server import FAULTS, DialectServer
-from tests.train.runs import assert_same_run
+from tests.processes import free_port, transformers_serve
+from tests.rollout.dialect_server import FAULTS, DialectServer
+from tests.train.runs import assert_same_run, settings_from
 
 GREEDY = SamplingParams(max_new_tokens=10, temperature=0.0)
 SAMPLED = SamplingParams(max_new_tokens=10)
@@ -38,30 +35,10 @@ def settings(out, **changes):
     return TrainConfig.from_mapping({"max_new_tokens": 10, **values, **changes})
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
-def transformers_serve(tmp_path_factory):
-    """The url of ``transformers serve`` in a process of its own."""
-    port, log = free_port(), tmp_path_factory.mktemp("serve") / "log"
-    command = [sys.executable, str(Path(__file__).with_name("launch_serve.py")), str(port)]
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            command, stdout=stream, stderr=stream, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while "Uvicorn running" not in log.read_text():
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
+def server_url(tmp_path_factory):
+    with transformers_serve(tmp_path_factory.mktemp("serve") / "log") as url:
+        yield url
 
 
 def greedy_texts_agree(engine, adapter, samples, version):
@@ -86,15 +63,13 @@ def move(parameters, spread):
 
 
 @pytest.mark.slow
-def test_transformers_serve_answers_from_the_weights_last_pushed(
-    transformers_serve, adapter, samples, tmp_path
-):
+def test_transformers_serve_answers_from_the_weights_last_pushed(server_url, adapter, samples, tmp_path):
     """Text, one image, several images: greedy texts are our own sampler's, before and after an update."""
 
     def save(directory, *, adapter_only=False):
         adapter.save(directory)
 
-    config = settings(tmp_path, server_urls=(transformers_serve,), server_kind="transformers")
+    config = settings(tmp_path, server_urls=(server_url,), server_kind="transformers")
     engine = ServerSampler(adapter, config, Ranks())
     seen = []
     for version in (0, 1):
@@ -114,9 +89,7 @@ def test_transformers_serve_answers_from_the_weights_last_pushed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "internvl"])
-def test_transformers_serve_answers_from_the_lora_adapter_last_pushed(
-    transformers_serve, family, samples, tmp_path
-):
+def test_transformers_serve_answers_from_the_lora_adapter_last_pushed(server_url, family, samples, tmp_path):
     """Only the adapter is written: the weights beside it are links, and the base model stays as it is."""
     base = tmp_path / "base"
     adapter = tiny_adapter(family, corpus=["What is 2 + 2?", "Describe the photo. yes no"], seed=0)
@@ -125,7 +98,7 @@ def test_transformers_serve_answers_from_the_lora_adapter_last_pushed(
     config = settings(
         tmp_path / "run",
         model=base,
-        server_urls=(transformers_serve,),
+        server_urls=(server_url,),
         server_kind="transformers_lora",
         lora_rank=4,
     )
@@ -159,9 +132,9 @@ def test_transformers_serve_answers_from_the_lora_adapter_last_pushed(
     ],
     ids=["weights", "merged", "adapter"],
 )
-def test_training_on_the_rollouts_of_transformers_serve(transformers_serve, start, tmp_path, changes):
+def test_training_on_the_rollouts_of_transformers_serve(server_url, start, tmp_path, changes):
     changes = {"completions_per_prompt": 8, "steps": 2, **changes}
-    train(run_settings(start, tmp_path / "run", server_urls=(transformers_serve,), **changes))
+    train(run_settings(start, tmp_path / "run", server_urls=(server_url,), **changes))
     for record in records(tmp_path / "run"):
         assert (
             record["importance"] == 1
@@ -174,9 +147,6 @@ def test_training_on_the_rollouts_of_transformers_serve(transformers_serve, star
 
 def run_settings(start, out, **changes):
     values = {
-        "model": start / "model",
-        "data": start / "data" / "train.jsonl",
-        "out": out,
         "prompts_per_step": 3,
         "completions_per_prompt": 3,
         "max_new_tokens": 16,
@@ -184,7 +154,7 @@ def run_settings(start, out, **changes):
         "rollout": "server",
         "server_retries": 1,
     }
-    return TrainConfig.from_mapping({**values, **changes})
+    return settings_from(start, out, **{**values, **changes})
 
 
 def records(out):

@@ -216,7 +216,7 @@ def test_settings_are_checked(tmp_path: Path):
     assert "missing.yaml must be a readable YAML file" in error_of("train", tmp_path / "missing.yaml")
     (tmp_path / "grpo.yaml").write_text("stepz: 3\n")
     assert "did you mean steps?" in error_of("train", tmp_path / "grpo.yaml")
-    recipe = Path(__file__).parents[1] / "recipes" / "embedded.yaml"
+    recipe = Path(__file__).parents[2] / "recipes" / "embedded.yaml"
     assert "did you mean reward.box_frame?" in error_of("train", recipe, "reward.box_fram=pixels")
     assert "weights must name columns of" in error_of("train", recipe, "reward.weights.iuo=1")
     assert "reward_weights must name columns of" in error_of("train", recipe, "reward_weights={iuo: 1}")
