@@ -28,10 +28,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoConfig, AutoModelForImageTextToText, PrinterCallback
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from benchmarks.harness import Case, Measurement, print_table, write_records
-from benchmarks.trl_peer import conversations, grpo_trainer, quiet
+from benchmarks.trl_peer import conversations, quiet, started_trainer
 from mixed_r1.data import save_samples
 from mixed_r1.models import load_adapter, tiny_adapter
 from mixed_r1.models.packing import PackItem, pack_groups
@@ -168,29 +168,21 @@ def trl_side(folder: Path, device: str, seconds: float) -> Side:
     never = sorted({*adapter.banned_tokens, *adapter.stop_tokens})
     rng = np.random.default_rng(1)
     on_gpu = device == "cuda"
-    peer = grpo_trainer(
+    chunk = trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE
+    trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE = min(chunk, len(adapter.output_weight))
+    peer = started_trainer(
         adapter,
         samples,
         lambda completions, **_: rng.random(len(completions)).tolist(),
+        never=never,
         output_dir=str(folder / "trl"),
         num_completions=GROUP,
         max_new_tokens=NUM_TOKENS,
-        generation_kwargs={"suppress_tokens": never},
-        loss_type="grpo",
-        learning_rate=0.0,
-        max_steps=1,
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
         use_cpu=not on_gpu,
         bf16=on_gpu,
     )
-    peer.remove_callback(PrinterCallback)
-    chunk = trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE
-    trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE = min(chunk, len(adapter.output_weight))
     inputs = [row for row in conversations(samples) for _ in range(GROUP)]
     with quiet():
-        peer.train()  # one step of its own loop sets up its optimizer and the rest
         batch = peer._generate_and_score_completions(inputs)
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
     mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)

@@ -28,11 +28,10 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when torch is imported: 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import PrinterCallback
 from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.harness import Case, Contender
-from benchmarks.trl_peer import conversations, grpo_trainer, quiet
+from benchmarks.trl_peer import conversations, quiet, started_trainer
 from mixed_r1.data import save_samples
 from mixed_r1.models import ModelAdapter, Prompt, tiny_adapter
 from mixed_r1.models.packing import PackItem, pack_groups
@@ -110,26 +109,16 @@ class Sides:
             texts = [completion[0]["content"] for completion in completions]
             return self.trainer.scorer.reward(texts, [self.samples[i] for i in index]).total.tolist()
 
-        peer = grpo_trainer(
+        trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE = len(adapter.output_weight)
+        return started_trainer(
             adapter,
             self.samples,
             reward,
+            never=self.never,
             output_dir=str(self.folder / "trl"),
             num_completions=self.group,
             max_new_tokens=NUM_TOKENS,
-            generation_kwargs={"suppress_tokens": self.never},
-            loss_type="grpo",
-            learning_rate=0.0,
-            max_steps=1,
-            save_strategy="no",
-            logging_strategy="no",
-            disable_tqdm=True,
         )
-        peer.remove_callback(PrinterCallback)
-        trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE = len(adapter.output_weight)
-        with quiet():
-            peer.train()  # one step of its own loop sets up its optimizer and the rest
-        return peer
 
 
 def cases(options: argparse.Namespace) -> Iterator[Case]:

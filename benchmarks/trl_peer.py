@@ -17,7 +17,7 @@ from mixed_r1.schema import Sample
 
 RewardFunction: TypeAlias = "Callable[..., Sequence[float | None]]"
 
-__all__ = ["conversations", "grpo_trainer", "image_text_processor", "quiet"]
+__all__ = ["conversations", "grpo_trainer", "image_text_processor", "quiet", "started_trainer"]
 
 
 def image_text_processor(adapter: Any) -> Any:
@@ -102,6 +102,38 @@ def grpo_trainer(
             train_dataset=Dataset.from_list(conversations(samples, adapter.system_prompt)),
             processing_class=image_text_processor(adapter),
         )
+
+
+def started_trainer(
+    adapter: Any,
+    samples: Sequence[Sample],
+    rewards: RewardFunction | list[RewardFunction],
+    *,
+    never: Sequence[int],
+    **settings: Any,
+) -> Any:
+    """A ``grpo_trainer`` whose steps can be timed: it changes no weight, saves and prints nothing, and never
+    samples the tokens ``never``. One step of its own loop has set up its optimizer and the rest.
+    """
+    from transformers import PrinterCallback
+
+    peer = grpo_trainer(
+        adapter,
+        samples,
+        rewards,
+        generation_kwargs={"suppress_tokens": list(never)},
+        loss_type="grpo",
+        learning_rate=0.0,
+        max_steps=1,
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        **settings,
+    )
+    peer.remove_callback(PrinterCallback)
+    with quiet():
+        peer.train()
+    return peer
 
 
 @contextmanager

@@ -12,6 +12,8 @@ namespace {
 #include "core/bmas_rows.inl"
 
 constexpr int kRows = 6;
+using Element = std::uint16_t;
+using Word = std::uint32_t;
 
 inline __m512bh broadcast_pair(const std::uint16_t* row) {
   std::uint32_t pair;
@@ -53,31 +55,7 @@ void dots_of_panels(const std::uint16_t* const* row, std::int64_t dim, const std
   }
 }
 
-void dots(const void* const* rows, std::int64_t, std::int64_t dim, const std::uint32_t* panels,
-          std::int64_t depth_words, std::int64_t num_panels, float* out, std::int64_t out_stride) {
-  const std::uint16_t* row[kRows];
-  for (int r = 0; r < kRows; ++r) row[r] = static_cast<const std::uint16_t*>(rows[r]);
-  const std::int64_t stride = depth_words * kPanelWidth;
-  for (std::int64_t left = num_panels; left > 0;) {
-    const std::int64_t count = left > 6 || left == 4 ? 4 : left > 3 ? 3 : left;  // as in bmas_avx512.cpp
-    const std::uint32_t* columns = panels + (num_panels - left) * stride;
-    float* target = out + (num_panels - left) * kPanelWidth;
-    switch (count) {
-      case 4:
-        dots_of_panels<4>(row, dim, columns, stride, target, out_stride);
-        break;
-      case 3:
-        dots_of_panels<3>(row, dim, columns, stride, target, out_stride);
-        break;
-      case 2:
-        dots_of_panels<2>(row, dim, columns, stride, target, out_stride);
-        break;
-      default:
-        dots_of_panels<1>(row, dim, columns, stride, target, out_stride);
-    }
-    left -= count;
-  }
-}
+#include "core/bmas_panels.inl"
 
 constexpr BmasKernel kKernel = {true, kRows, 1, pack, dots, nullptr, finish, max_over_rows};
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mixed_r1.cli.data import Overrides, OwnTasks, add_data_commands
+from mixed_r1.cli.arguments import Embeddings, Overrides, OwnTasks, RewardFile, RewardOverrides
+from mixed_r1.cli.data import add_data_commands
 from mixed_r1.cli.serve import add_serve_command
 
 __all__ = ["app"]
@@ -140,9 +141,7 @@ def demo(
         console.print(f"report: {build_report(out / 'run')}", markup=False, soft_wrap=True)
 
 
-@app.command(
-    epilog="Example: [cyan]mixed-r1 train grpo.yaml steps=200 out=runs/b reward.box_frame=norm1000[/cyan]"
-)
+@app.command(epilog="Example: [cyan]mixed-r1 train grpo.yaml steps=200 out=runs/b lr=5e-7[/cyan]")
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file of settings; keys are those of TrainConfig.")],
     overrides: Overrides = None,
@@ -218,14 +217,11 @@ def score(
     completions: Annotated[
         Path, typer.Argument(help='JSONL of {"id", "completion"}, or of sample fields with "completion".')
     ],
-    overrides: Overrides = None,
+    overrides: RewardOverrides = None,
     samples: Annotated[
         Path | None, typer.Option("--data", help="Rows that the ids name: JSONL or Parquet.")
     ] = None,
-    embeddings: Annotated[
-        Path | None,
-        typer.Option(help="Model directory whose tokenizer and input embeddings BMAS uses (open_ended)."),
-    ] = None,
+    embeddings: Embeddings = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -233,7 +229,7 @@ def score(
             show_default="those of --data",
         ),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file of reward settings.")] = None,
+    config: RewardFile = None,
     out: Annotated[
         Path | None, typer.Option(help="Write every reward and reason: .jsonl or .parquet.")
     ] = None,

@@ -10,18 +10,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-__all__ = ["Overrides", "OwnTasks", "add_data_commands"]
+from mixed_r1.cli.arguments import Overrides, OwnTasks
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Settings, values read as YAML.", show_default=False),
-]
-OwnTasks = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="MODULE:CLASS", help="A task of your own that rows have; may be repeated.", show_default=False
-    ),
-]
+__all__ = ["add_data_commands"]
+
 Splits = Annotated[
     list[str],
     typer.Argument(metavar="[SPLIT=]PATH...", help="Rows: .jsonl, .parquet, or the stem of one."),

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mixed_r1.cli.arguments import Embeddings, RewardFile, RewardOverrides
+
 __all__ = ["add_serve_command"]
 
 
@@ -18,18 +20,12 @@ def add_serve_command(app: typer.Typer) -> None:
 
 
 def serve(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Reward settings, values read as YAML.", show_default=False),
-    ] = None,
-    embeddings: Annotated[
-        Path | None,
-        typer.Option(help="Model directory whose tokenizer and input embeddings BMAS uses (open_ended)."),
-    ] = None,
+    overrides: RewardOverrides = None,
+    embeddings: Embeddings = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Training rows that open_ended.preset=robust is calibrated on.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file of reward settings.")] = None,
+    config: RewardFile = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes; they share the table.")] = 1,
