@@ -79,7 +79,8 @@ class _LocalModel:
         spoken = settings.for_model(self._adapter.box_frame, self._adapter.thought(settings.think_tag))
         self._reward = load_reward(spoken, embeddings=path)
         self._params = SamplingParams(model.max_tokens, temperature=model.temperature, top_p=model.top_p)
-        self._seed, self._max_rows = spec.seed, model.max_rows
+        self._seed = spec.seed
+        self._max_rows = model.max_rows
         self._encoded: dict[str, Sample] = {}
 
     def sample(self, samples: Sequence[Sample], k: int) -> list[list[str]]:

@@ -57,7 +57,8 @@ class HttpClient:
 
     def __init__(self, urls: Sequence[str], *, timeout: float, retries: int) -> None:
         self.urls = [_checked(url).rstrip("/").removesuffix("/v1") for url in urls]
-        self.timeout, self.retries = timeout, retries
+        self.timeout = timeout
+        self.retries = retries
         self.stopped = threading.Event()  # set: nobody waits for another attempt
 
     def post(
@@ -72,7 +73,9 @@ class HttpClient:
         Raises:
             ServerError: see above; or raised by ``read``, for what no further attempt would mend.
         """
-        payload, attempts, problem = json.dumps(body).encode(), self.retries + 1, ""
+        payload = json.dumps(body).encode()
+        attempts = self.retries + 1
+        problem = ""
         for attempt in range(attempts):
             if attempt and self.stopped.wait(min(MAX_PAUSE, 0.5 * 2 ** (attempt - 1))):
                 break
@@ -87,7 +90,8 @@ class HttpClient:
                 problem = f"{type(error).__name__} from {url}: {error}"
             except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
                 problem = f"an unreadable answer from {url}: {type(error).__name__}: {str(error)[:300]}"
-        said, tries = " ".join(_without_echo(problem, body).split()), f"attempt {attempt + 1} of {attempts}"
+        said = " ".join(_without_echo(problem, body).split())
+        tries = f"attempt {attempt + 1} of {attempts}"
         raise ServerError(f"server must answer for {what}, got {said} ({tries})")
 
     def _send(self, url: str, payload: bytes) -> bytes:
@@ -131,13 +135,16 @@ def _without_echo(problem: str, body: Mapping[str, Any]) -> str:
         problem = problem.replace(key, "...")
     content = {name: value for name, value in body.items() if name != "model"}
     sent = json.dumps(content) + json.dumps(content, ensure_ascii=False)
-    start, kept = 0, ""
+    start = 0
+    kept = ""
     while start < len(problem):
         end = start + MAX_ECHO
         if end > len(problem) or problem[start:end] not in sent:
-            kept, start = kept + problem[start], start + 1
+            kept += problem[start]
+            start += 1
             continue
         while end < len(problem) and problem[start : end + 1] in sent:
             end += 1
-        kept, start = f"{kept}...", end
+        kept = f"{kept}..."
+        start = end
     return kept

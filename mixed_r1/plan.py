@@ -193,7 +193,8 @@ def first_step(config: TrainConfig, *, ranks: int = 1) -> FirstStep:
     drawn = bad = 0  # all, and those since the last good one
     while len(prompts) < config.prompts_per_step and bad <= 2 * max(len(samples), config.prompts_per_step):
         sample = samples[mixture.next(1)[0]]
-        drawn, bad = drawn + 1, bad + 1
+        drawn += 1
+        bad += 1
         try:
             prompts.append(adapter.encode(sample, max_tokens=config.max_prompt_tokens))
         except (ImageError, ValueError):
@@ -240,7 +241,8 @@ def _state_memory(
 ) -> tuple[dict[str, float], float]:
     """GiB of weights, reference, gradients and optimizer state on a rank, and of what is on the host."""
     deepspeed = config.engine == "deepspeed" or (config.engine == "auto" and ranks > 1)
-    stage, width = (config.zero_stage if deepspeed else 0), _width(config)
+    stage = config.zero_stage if deepspeed else 0
+    width = _width(config)
     masters = 4 if width == 2 else 0
     optimizer = (8 + masters) * trained / (ranks if stage >= 1 else 1)
     offloaded = deepspeed and config.offload == "cpu"

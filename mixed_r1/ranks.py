@@ -189,7 +189,8 @@ class Ranks:
         reaches all through the store."""
         store.add(f"beat/{self.rank}", 1)
         for rank, (beat, since, _) in self._seen.items():
-            now, phase = store.add(f"beat/{rank}", 0), _phase(store, rank)
+            now = store.add(f"beat/{rank}", 0)
+            phase = _phase(store, rank)
             self._seen[rank] = (now, since if now == beat else time.monotonic(), phase)
             if now == beat and time.monotonic() - since > self.timeout:
                 silence = f"rank {rank} gave no sign of life for {self.timeout:g} s, last at {phase}"

@@ -193,7 +193,8 @@ class EmbeddingTable:
             narrow = np.empty(bits.shape, np.uint16)
             for i in range(0, len(self), step):
                 narrow[i : i + step] = bits[i : i + step] >> 16
-            self.rows, self.dtype = narrow, "bfloat16"
+            self.rows = narrow
+            self.dtype = "bfloat16"
 
     def _inverse_norms(self) -> Any:
         if self.device == "cpu" and missing("native") is None:

@@ -50,8 +50,12 @@ class DeepSpeedEngine:
         # A collective over shared memory that DeepSpeed would compile for a minute before the first step.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         os.environ.setdefault("LOCAL_RANK", "0")
-        self.config, self.ranks, self.stage, self.updates = config, ranks, config.zero_stage, 0
-        self.pending, self.norm = False, 0.0
+        self.config = config
+        self.ranks = ranks
+        self.stage = config.zero_stage
+        self.updates = 0
+        self.pending = False
+        self.norm = 0.0
         self.parameters = trainable(adapter.model, config)
         self.adamw = adamw(self.parameters.values(), config)
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
@@ -159,7 +163,8 @@ class DeepSpeedEngine:
             self.adamw.state[parameter][kind].copy_(value)
             return
         if self.stage == 3:  # safe_set_full_... cannot set a tensor whose size the ranks do not divide
-            size, rank = parameter.ds_tensor.numel(), self.ranks.rank
+            size = parameter.ds_tensor.numel()
+            rank = self.ranks.rank
             padded = value.new_zeros(size * self.ranks.world_size)
             padded[: value.numel()] = value.flatten()
             value = padded[size * rank : size * (rank + 1)]
@@ -177,7 +182,9 @@ class _Policy(torch.nn.Module):
 
     def __init__(self, adapter: ModelAdapter, temperature: float) -> None:
         super().__init__()
-        self.model, self.adapter, self.temperature = adapter.model, adapter, temperature
+        self.model = adapter.model
+        self.adapter = adapter
+        self.temperature = temperature
 
     def forward(self, pack: Pack) -> tuple[Tensor, Tensor]:
         return completion_logprobs(self.adapter, pack, temperature=self.temperature)

@@ -27,7 +27,9 @@ class LocalEngine:
     """
 
     def __init__(self, adapter: ModelAdapter, config: TrainConfig, ranks: Ranks | None = None) -> None:
-        self.adapter, self.config, self.updates = adapter, config, 0
+        self.adapter = adapter
+        self.config = config
+        self.updates = 0
         self.ranks = ranks or Ranks()
         self.parameters = trainable(adapter.model, config)
         self.masters = {

@@ -26,7 +26,8 @@ class InternVLAdapter(ModelAdapter):
     def _process_images(self, images: list[Image.Image]) -> ProcessedImages:
         # The published preprocessor files say crop_to_patches=false; the model's own Processor turns it on.
         outputs = self.image_processor(images=images, crop_to_patches=True, return_tensors="pt")
-        counts, pixel_values = outputs["num_patches"].tolist(), outputs["pixel_values"]
+        counts = outputs["num_patches"].tolist()
+        pixel_values = outputs["pixel_values"]
         assert sum(counts) == pixel_values.shape[0], "the image processor must count every tile it returns"
         start, end = self.tokenizer.start_image_token_id, self.tokenizer.end_image_token_id
         per_tile = self.model.config.image_seq_length

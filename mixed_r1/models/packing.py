@@ -166,7 +166,8 @@ def _first_fit(pieces: Sequence[PackItem], max_tokens: int) -> list[list[PackIte
 
 
 def _lay_out(rows: Sequence[Sequence[PackItem]], adapter: ModelAdapter, layout: str) -> Pack:
-    B, T = len(rows), max(sum(len(item) for item in row) for row in rows)
+    B = len(rows)
+    T = max(sum(len(item) for item in row) for row in rows)
     axes = rows[0][0].prompt.position_ids.shape[0]
     input_ids = torch.full((B, T), adapter.stop_tokens[0], dtype=torch.int64)
     position_ids = torch.zeros((axes, B, T), dtype=torch.int64)

@@ -50,7 +50,8 @@ def read_answers(completions: Sequence[str], sample: Sample, config: RewardConfi
         task_of(sample.task).reader, sample.answer, options=sample.options or (), settings=settings
     )
     result = verify(completions, [gold] * len(completions))
-    answers, first = [], 0
+    answers = []
+    first = 0
     for completion, (start, end), count in zip(completions, result.spans, result.box_counts, strict=True):
         rows = result.boxes[first : first + count].tolist()
         answers.append(Answer(completion[start:end], tuple((a, b, c, d) for a, b, c, d in rows)))

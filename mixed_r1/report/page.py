@@ -146,7 +146,8 @@ def _context(run: Run) -> dict[str, Any]:
 
 def _facts(run: Run) -> list[tuple[str, str]]:
     """What was run, in a handful of label and value pairs."""
-    config, facts = run.config, []
+    config = run.config
+    facts = []
     if config.get("model"):
         facts.append(("Model", _short_path(config["model"])))
     if config.get("data"):

@@ -213,7 +213,8 @@ def _target(sample: Sample, pictures: Sequence[Picture]) -> int:
 
 
 def _pictures(run: Run, sample: Sample) -> tuple[list[Picture], str]:
-    pictures, missing = [], 0
+    pictures = []
+    missing = 0
     for source in sample.images[:IMAGES_PER_CARD]:
         try:
             pictures.append(_picture(open_image(_located(run, source))))

@@ -30,7 +30,8 @@ class ModelSampler:
     """Samples from the very model that is trained, in this process: nothing has to be pushed."""
 
     def __init__(self, adapter: ModelAdapter, *, max_rows: int = 256) -> None:
-        self.adapter, self.max_rows = adapter, max_rows
+        self.adapter = adapter
+        self.max_rows = max_rows
 
     def push(self, version: int, save: SaveWeights) -> None:
         pass

@@ -54,7 +54,9 @@ class ServerSampler:
     """Completions from ``config.server_urls``, weights pushed before each rollout."""
 
     def __init__(self, adapter: ModelAdapter, config: TrainConfig, ranks: Ranks) -> None:
-        self.adapter, self.config, self.ranks = adapter, config, ranks
+        self.adapter = adapter
+        self.config = config
+        self.ranks = ranks
         self.servers = HttpClient(
             config.server_urls, timeout=config.server_timeout, retries=config.server_retries
         )
@@ -65,7 +67,8 @@ class ServerSampler:
     def push(self, version: int, save: SaveWeights) -> None:
         if version == self.version:
             return
-        model, problem = "", None
+        model = ""
+        problem = None
         if self.ranks.first:
             lora = self.config.server_kind.endswith("_lora")
             try:
@@ -75,11 +78,14 @@ class ServerSampler:
         model, problem = self.ranks.gather([model, problem])[0]
         if problem is not None:  # on every rank
             raise RolloutError(problem)
-        self.model, self.version = model, version
+        self.model = model
+        self.version = version
 
     def _announce(self, directory: Path) -> str:
         """Tell every server of the weights in ``directory``; returns the name to ask for them by."""
-        kind, path, model = self.config.server_kind, str(directory), self.model
+        kind = self.config.server_kind
+        path = str(directory)
+        model = self.model
         messages: list[tuple[str, dict[str, Any]]] = []
         if kind.startswith("transformers"):
             if kind == "transformers_lora":

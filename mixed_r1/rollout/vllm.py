@@ -31,8 +31,11 @@ class VLLMSampler:
             import vllm
         except ImportError:
             raise ImportError("rollout 'vllm' needs vLLM: pip install 'mixed-r1[vllm]'") from None
-        self.adapter, self.config, self.vllm = adapter, config, vllm
-        self.version, self.lora = -1, None
+        self.adapter = adapter
+        self.config = config
+        self.vllm = vllm
+        self.version = -1
+        self.lora = None
         room = max(8, 1 << (config.lora_rank - 1).bit_length()) if config.lora_rank else 0  # vLLM has steps
         lora: dict[str, Any] = {"enable_lora": True, "max_lora_rank": room}
         self.llm = vllm.LLM(

@@ -57,7 +57,8 @@ def create_app(settings: ServeSettings) -> Guard:
 
     Raises ConfigError where ``read_token`` does.
     """
-    token, metrics = read_token(settings), Metrics()
+    token = read_token(settings)
+    metrics = Metrics()
     limiter = CapacityLimiter(THREADS)
     scoring: list[Scoring] = []
 

@@ -36,7 +36,9 @@ class Guard:
     """
 
     def __init__(self, app: App, *, token: str | None, max_pending: int, metrics: Metrics) -> None:
-        self.app, self.max_pending, self.metrics = app, max_pending, metrics
+        self.app = app
+        self.max_pending = max_pending
+        self.metrics = metrics
         self.token = None if token is None else token.encode("ascii")
         self.pending = 0
 
@@ -44,7 +46,8 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started = time.perf_counter()
+        status = 500
         endpoint = scope["path"] if scope["path"] in ENDPOINTS else "other"
 
         async def counted(message: Message) -> None:

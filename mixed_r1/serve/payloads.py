@@ -17,7 +17,9 @@ class RequestError(Exception):
 
     def __init__(self, status: int, field: str, message: str) -> None:
         super().__init__(message)
-        self.status, self.field, self.message = status, field, message
+        self.status = status
+        self.field = field
+        self.message = message
 
 
 def _text(value: Any) -> str:

@@ -29,7 +29,9 @@ class Scoring:
     """``reward`` behind the two shapes of requests; counts what it scores in ``metrics``."""
 
     def __init__(self, reward: MixedReward, metrics: Metrics, *, max_completions: int) -> None:
-        self.reward, self.metrics, self.max_completions = reward, metrics, max_completions
+        self.reward = reward
+        self.metrics = metrics
+        self.max_completions = max_completions
 
     def score(self, body: bytes) -> bytes:
         """ScoreRequest -> ScoreReply."""

@@ -68,7 +68,8 @@ class Evaluation:
         names = sorted({name for row in rows for name in row["columns"]})
         by_task: dict[str, Any] = {}
         if task != "all":
-            answers, golds = self.answers(task), [row["gold"] for row in rows if row.get("gold") is not None]
+            answers = self.answers(task)
+            golds = [row["gold"] for row in rows if row.get("gold") is not None]
             by_task["commonest_answer"], by_task["commonest_gold"] = _commonest(answers), _commonest(golds)
             by_task["constant"] = list(self.constants[task]) if task in self.constants else None
         return {

@@ -39,7 +39,8 @@ class JsonLines:
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._stream = path, path.open("ab")
+        self._path = path
+        self._stream = path.open("ab")
         if offset > os.path.getsize(path):
             raise ValueError(f"offset must be within {path}, got {offset} of {os.path.getsize(path)} bytes")
         self._stream.truncate(offset)

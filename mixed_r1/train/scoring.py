@@ -113,14 +113,18 @@ class Scorer:
     """The reward and the running statistics that advantages need."""
 
     def __init__(self, config: TrainConfig, reward: MixedReward, ranks: Ranks) -> None:
-        self.config, self.reward, self.ranks, self.task_ema = config, reward, ranks, TaskEma()
+        self.config = config
+        self.reward = reward
+        self.ranks = ranks
+        self.task_ema = TaskEma()
 
     def score(self, groups: Sequence[Group]) -> Scored:
         config = self.config
         completions = [c for group in groups for c in group.completions]
         samples = [group.sample for group in groups for _ in group.completions]
         batch = self.reward([c.text for c in completions], samples)
-        mask, penalty = np.asarray(batch.mask), np.zeros(len(completions))
+        mask = np.asarray(batch.mask)
+        penalty = np.zeros(len(completions))
         if config.overlong == "mask":
             mask = mask & np.array([c.stopped for c in completions])
         if config.overlong == "penalty":
@@ -131,7 +135,8 @@ class Scorer:
 
     def gathered(self, scored: Scored) -> GlobalBatch:
         """The batch of all ranks, group by group in turn."""
-        batch, G = scored.batch, self.config.completions_per_prompt
+        batch = scored.batch
+        G = self.config.completions_per_prompt
         columns = {
             **{name: getattr(batch, name) for name in REWARD_COLUMNS},
             "penalty": scored.penalty,
@@ -162,7 +167,8 @@ class Scorer:
         return (advantages.reshape(-1, self.config.completions_per_prompt) == 0).all(axis=1)
 
     def _advantages(self, scored: Scored | GlobalBatch, method: str) -> np.ndarray:
-        rewards, weights = scored.batch.total + scored.penalty, None
+        rewards = scored.batch.total + scored.penalty
+        weights = None
         if method == "gdpo":
             rewards = np.column_stack([scored.batch.values, scored.penalty])
             weights = [*self.reward.column_weights(), 1.0]

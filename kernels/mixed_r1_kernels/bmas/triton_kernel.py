@@ -214,7 +214,8 @@ def _waves(host: Plan) -> Iterator[tuple[int, int]]:
     for group, area in enumerate(areas):
         if group > begin and total + area > WAVE_COSINES:
             yield begin, group
-            begin, total = group, 0
+            begin = group
+            total = 0
         total += area
     if areas:
         yield begin, len(areas)

@@ -46,13 +46,17 @@ def assign(score: np.ndarray) -> tuple[list[int], list[int]]:
     row_of, column_of = np.full(m, -1), np.full(n, -1)
     for start in range(n):
         distance, previous, closed = np.full(m, np.inf), np.full(m, -1), np.zeros(m, dtype=bool)
-        row, reached = start, 0.0
+        row = start
+        reached = 0.0
         while row >= 0:
             reduced = reached - score[row] - row_potential[row] - column_potential
             closer = ~closed & (reduced < distance)
-            distance[closer], previous[closer] = reduced[closer], row
+            distance[closer] = reduced[closer]
+            previous[closer] = row
             column = int(np.argmin(np.where(closed, np.inf, distance)))
-            closed[column], reached, row = True, distance[column], int(row_of[column])
+            closed[column] = True
+            reached = distance[column]
+            row = int(row_of[column])
         passed = closed & (row_of >= 0)
         row_potential[start] += reached
         row_potential[row_of[passed]] += reached - distance[passed]

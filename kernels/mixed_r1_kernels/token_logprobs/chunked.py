@@ -74,7 +74,8 @@ class _TokenLogprobs(torch.autograd.Function):
             _pick(target_T, logits_Tv, targets - start)
             new_T = torch.maximum(maximum_T, logits_Tv.amax(dim=1))
             shift_T = maximum_T - new_T
-            scale_T, maximum_T = shift_T.exp(), new_T
+            scale_T = shift_T.exp()
+            maximum_T = new_T
             weights_Tv = logits_Tv.sub_(new_T[:, None]).exp_()
             if want_entropy:  # -sum w ln w of the weights so far, re-based to the new maximum
                 entropy_T = scale_T * (entropy_T - shift_T * total_T) + torch.special.entr(weights_Tv).sum(
@@ -85,7 +86,8 @@ class _TokenLogprobs(torch.autograd.Function):
                 mean_Td.mul_(scale_T[:, None])
                 blocks.add_product(mean_Td, weights_Tv, start)
         ctx.set_materialize_grads(False)
-        ctx.blocks, ctx.gradients = (chunk, banned, temperature), gradients
+        ctx.blocks = (chunk, banned, temperature)
+        ctx.gradients = gradients
         log_total_T = total_T.log()
         if mean_Td is not None:
             mean_Td.div_(total_T[:, None])
@@ -134,7 +136,10 @@ class _Blocks:
         self.dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         # CPU GEMMs round a bfloat16 result to bfloat16: there the operands are widened.
         self.hidden = hidden if _multiplies_wide(hidden) else hidden.to(self.dtype)
-        self.weight, self.banned, self.temperature, self.chunk = weight, banned, temperature, chunk
+        self.weight = weight
+        self.banned = banned
+        self.temperature = temperature
+        self.chunk = chunk
 
     def logits(self) -> Iterator[tuple[int, Tensor]]:
         """(first entry, logits [T, v]) of each block; the caller may overwrite them."""

@@ -243,7 +243,8 @@ class _TokenLogprobs(torch.autograd.Function):
             ctx.mark_non_differentiable(entropies_T)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(hidden, weight, targets, banned_V, normaliser_T)
-        ctx.temperature, ctx.chunk = temperature, chunk
+        ctx.temperature = temperature
+        ctx.chunk = chunk
         return torch.where(known_T, logprobs_T, torch.nan), entropies_T
 
     @staticmethod
@@ -298,7 +299,9 @@ def _partial_sums(
     want_entropy: bool,
 ) -> Tensor:
     """[splits, 4, T]; see forward_kernel."""
-    T, V, launch = len(hidden), len(weight), _launch(hidden, weight)
+    T = len(hidden)
+    V = len(weight)
+    launch = _launch(hidden, weight)
     blocks_T, blocks_V = triton.cdiv(T, launch["BLOCK_T"]), triton.cdiv(V, launch["BLOCK_V"])
     num_splits = min(blocks_V, max(1, triton.cdiv(_NUM_PROGRAMS, max(1, blocks_T))))
     blocks_per_split = triton.cdiv(blocks_V, num_splits)

@@ -107,7 +107,10 @@ class _Run:
     """One call of ``build``: what the stages share."""
 
     def __init__(self, recipe: Recipe, out: Path, engine: Engine, workers: int, progress: Progress) -> None:
-        self.recipe, self.out, self.engine, self.workers = recipe, out, engine, workers
+        self.recipe = recipe
+        self.out = out
+        self.engine = engine
+        self.workers = workers
         self.progress = progress
         self.sources = [open_source(spec.kind, spec.options, recipe.base) for spec in recipe.sources]
         self.stages = {stage.name: stage for stage in _stages(recipe, self.sources, out / ".work")}
@@ -240,7 +243,8 @@ class _Run:
         """Split, shards, figures; then everything into place."""
         if not alive.any():
             raise BuildError(f"recipe {self.recipe.name} must keep at least one row, got {self.dropped}")
-        recipe, stage = self.recipe, self.stages["write"]
+        recipe = self.recipe
+        stage = self.stages["write"]
         began = time.perf_counter()
         done = stage.open()
         staging = stage.folder / "out"

@@ -67,7 +67,8 @@ class _Near:
     """When two rows count as equal, and keys that equal rows share."""
 
     def __init__(self, table: FeatureTable, spec: Dedup) -> None:
-        self._table, self._spec = table, spec
+        self._table = table
+        self._spec = spec
         self._text = table.numbers("text")
         self._signatures = table.short_signatures() if spec.text_similarity < 1 else None
         self._images: Ragged = table.ragged("images" if spec.image_distance is None else "perceptual")
@@ -93,7 +94,8 @@ class _Near:
         return keys
 
     def _image_keys(self) -> list[np.ndarray]:
-        firsts, distance = self._images.firsts(), self._spec.image_distance
+        firsts = self._images.firsts()
+        distance = self._spec.image_distance
         return [firsts] if distance is None else hamming_bands(firsts, distance)
 
     def edges(self, key: np.ndarray, members: np.ndarray) -> Iterator[np.ndarray]:

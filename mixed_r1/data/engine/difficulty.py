@@ -83,11 +83,13 @@ def find_too_easy_or_hard(table: FeatureTable, statistics: Path, spec: Difficult
         window = windows[tasks[codes[line["row"]]]]
         value = line[window.of]
         if line["num_scored"] == 0:
-            reason, detail = "unscored", "no answer could be scored"
+            reason = "unscored"
+            detail = "no answer could be scored"
         elif window.holds(value):
             continue
         else:
-            reason, detail = "outside window", f"{window.of} {value:.4g} of {line['num_scored']} answers"
+            reason = "outside window"
+            detail = f"{window.of} {value:.4g} of {line['num_scored']} answers"
         rows.append(line["row"])
         reasons.append(reason)
         details.append(detail)

@@ -106,7 +106,8 @@ def _publish_images(source: Path, target: Path) -> None:
 
 def published(out: Path, fingerprint: str) -> dict[str, Any] | None:
     """The manifest of ``out`` if it is of this build and its files are all there with their sizes."""
-    state, manifest = out / FINGERPRINT, _manifest(out)
+    state = out / FINGERPRINT
+    manifest = _manifest(out)
     if not manifest or not state.is_file() or state.read_text() != fingerprint:
         return None
     for name, entry in manifest["files"].items():
@@ -171,7 +172,8 @@ def _samples(table: FeatureTable, rows: list[int]) -> dict[int, Sample]:
     partitions = np.searchsorted(table.starts, rows, side="right") - 1
     found = {}
     for k in np.unique(partitions).tolist():
-        start, stem = int(table.starts[k]), table.stems[k]
+        start = int(table.starts[k])
+        stem = table.stems[k]
         here = {row - start for row, partition in zip(rows, partitions, strict=True) if partition == k}
         for i, values in enumerate(iter_rows(stem.with_name(stem.name + ".parquet"))):
             if i in here and isinstance(values, dict):

@@ -83,7 +83,8 @@ def quotas(sizes: Mapping[str, int], spec: Balance) -> dict[str, int]:
         return caps
     weights = mixture_weights(caps, spec.weights)
     result = dict.fromkeys(caps, 0)
-    left, open_groups = spec.total, [name for name in caps if weights[name] > 0 and caps[name] > 0]
+    left = spec.total
+    open_groups = [name for name in caps if weights[name] > 0 and caps[name] > 0]
     while left > 0 and open_groups:
         share = math.fsum(weights[name] for name in open_groups)
         full = [n for n in open_groups if caps[n] <= left * weights[n] / share]

@@ -44,7 +44,8 @@ def _blocks(texts: list[str]) -> Iterator[list[str]]:
     for text in texts:
         if block and chars + len(text) > _BLOCK:
             yield block
-            block, chars = [], 0
+            block = []
+            chars = 0
         block.append(text)
         chars += len(text)
     if block:

@@ -68,7 +68,8 @@ def _parts(
     parts = []
     taken: dict[tuple[str, int], dict[str, float]] = {}
     for k in np.unique(partition):
-        stem, start = str(table.stems[k]), int(table.starts[k])
+        stem = str(table.stems[k])
+        start = int(table.starts[k])
         local = rows[partition == k] - start
         parts.append((stem, local))
         if statistics:
@@ -103,7 +104,8 @@ def _groups(job: WriteJob) -> Iterator[pa.Table]:
         while count >= ROW_GROUP:
             joined = pa.concat_tables(waiting)
             yield joined.slice(0, ROW_GROUP).combine_chunks()
-            waiting, count = [joined.slice(ROW_GROUP)], count - ROW_GROUP
+            waiting = [joined.slice(ROW_GROUP)]
+            count -= ROW_GROUP
     if count:
         yield pa.concat_tables(waiting).combine_chunks()
 

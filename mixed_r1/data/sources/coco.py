@@ -57,7 +57,8 @@ class Coco(ListSource):
     def row(self, record: Any) -> dict[str, Any]:
         image_id, category_id, file, name, boxes = record
         corners = [[x, y, x + w, y + h] for x, y, w, h in boxes]
-        place, image = f"{image_id}-{category_id}", str(self.images / file)
+        place = f"{image_id}-{category_id}"
+        image = str(self.images / file)
         return objects_row(place, self.mode, self.question, name, image, corners)
 
 
