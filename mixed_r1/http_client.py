@@ -102,7 +102,8 @@ class HttpClient:
         body = bytearray()
         request = urllib.request.Request(url, payload, headers)
         with OPENER.open(request, timeout=self.timeout) as response:
-            while block := response.read1(1 << 16):  # as it comes: a server may trickle for ever
+            # In pieces, with a look at the clock after each: a server may trickle for ever.
+            while block := response.read1(1 << 16):
                 body += block
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"answer must come within {self.timeout:g} s, got {len(body)} bytes")

@@ -47,7 +47,8 @@ def open_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise ImageError(f"image must be a path, bytes or a PIL image, got {type(source).__name__}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes and metadata: what matters is an error here
+            # Warnings about sizes and metadata. What matters of them is checked here, and is an error.
+            warnings.simplefilter("ignore")
             with Image.open(stream, formats=FORMATS) as image:
                 _check_size(image.size, max_pixels)
                 _check_expansion(image.size, stream)

@@ -17,9 +17,9 @@ __all__ = ["load_object"]
 def load_object(name: str, *, what: str, among: object = ()) -> Any:
     """The object that ``name`` says, ``package.module:object``. Importing its module runs that module's code.
 
-    The module is looked up as Python does, and last in the working directory, so that a file beside the
-    settings is found by commands too. ``what`` names the setting in errors; ``among`` lists the short names
-    it knows, for the message alone.
+    The module is looked up as Python does, and last in the working directory, so that commands find a file
+    beside the settings too. ``what`` names the setting in errors, and ``among`` lists the short names that
+    the setting knows, for the message alone.
 
     Raises:
         ConfigError: ``name`` has no colon, its module cannot be imported, or holds no such object.

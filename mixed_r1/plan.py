@@ -44,8 +44,11 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Plan:
-    """Of one rank where not said otherwise. Token and pack counts are those of the largest step: prompts of
-    ``max_prompt_tokens``, completions of ``max_new_tokens``, no group left out."""
+    """What one rank needs, where nothing else is said.
+
+    Counts of tokens and packs are those of the largest possible step: prompts of ``max_prompt_tokens``,
+    completions of ``max_new_tokens``, no group left out.
+    """
 
     family: str
     ranks: int
@@ -190,7 +193,7 @@ def first_step(config: TrainConfig, *, ranks: int = 1) -> FirstStep:
     mixture = open_mixture(config, samples)
     prompts: list[Prompt] = []
     tasks: Counter[str] = Counter()
-    drawn = bad = 0  # all, and those since the last good one
+    drawn = bad = 0  # rows in all, and unusable rows since the last good one
     while len(prompts) < config.prompts_per_step and bad <= 2 * max(len(samples), config.prompts_per_step):
         sample = samples[mixture.next(1)[0]]
         drawn += 1

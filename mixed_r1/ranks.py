@@ -2,8 +2,8 @@
 
 ``torchrun`` and ``deepspeed`` start one process a GPU and tell each its rank. Ranks exchange small values
 (rewards, lengths, flags) as JSON over gloo; gradients are the engine's affair. A thread beside the loop says
-"alive" and listens: an error on one rank, a rank that was killed or one that stands still ends every other
-one, even inside a collective that would wait for ever.
+"alive" and listens to the others. An error on one rank, a rank that was killed and a rank that stands still
+end all others, even inside a collective that would wait for ever.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Ranks:
     def at(self, what: str, step: int, rows: Iterable[str] = ()) -> None:
         """Note what the loop is at, to be named should it fail."""
         phase = f"{what} of step {step}" + "".join(f", row {row}" for row in rows)
-        if self._store is not None:  # a rank that is killed cannot say it any more
+        if self._store is not None:  # said in advance: a rank that is killed cannot say it any more
             self._store.set(f"phase/{self.rank}", phase)
         self.phase = phase
 
@@ -139,7 +139,7 @@ class Ranks:
         if self._store is None:
             return
         if error is None or isinstance(error, SystemExit):
-            self.gather(None)  # nobody takes the store away while another still listens to it
+            self.gather(None)  # the store must stay until nobody listens to it any more
             self._done.set()
             self._thread.join()
             dist.destroy_process_group()
@@ -147,7 +147,7 @@ class Ranks:
         message = f"rank {self.rank}, {self.phase}: {type(error).__name__}: {error}"
         try:
             if isinstance(error, RuntimeError):
-                # A broken connection is a consequence: let the rank that is the cause be named.
+                # A broken connection only follows from the fault: wait, so that the rank at fault is named.
                 beats = self._beats()
                 time.sleep(2 * POLL + 1)
                 silent = [r for r, (a, b) in enumerate(zip(beats, self._beats(), strict=True)) if a == b]
@@ -156,7 +156,7 @@ class Ranks:
             self._done.set()
             print(message, file=sys.stderr, flush=True)
             self._store.compare_set("failure", "", message)
-            time.sleep(2 * POLL)  # the store may go with this process: let the others read it first
+            time.sleep(2 * POLL)  # the store may end with this process: let the others read it first
         except RuntimeError:
             print(f"{message} ({self._gone()})", file=sys.stderr, flush=True)
 
@@ -164,7 +164,7 @@ class Ranks:
         return [self._store.add(f"beat/{rank}", 0) for rank in range(self.world_size)]
 
     def _watch(self, store: Any) -> None:
-        """Leave at once when there is a reason to, whatever the loop is in."""
+        """End this process as soon as there is a reason to, whatever the loop is waiting for."""
         watched = range(1, self.world_size) if self.first else (0,)
         self._seen.update(dict.fromkeys(watched, (0, time.monotonic(), "start")))
         looking = ThreadPoolExecutor(1)
@@ -185,8 +185,10 @@ class Ranks:
         return f"rank 0{last}, or the launcher {how}"
 
     def _look(self, store: Any) -> str | None:
-        """Why to stop, if there is a reason. Rank 0 watches all ranks, the others watch rank 0: what one sees
-        reaches all through the store."""
+        """The reason to stop, if there is one.
+
+        Rank 0 watches all others, and they watch rank 0. What one of them sees reaches all through the store.
+        """
         store.add(f"beat/{self.rank}", 1)
         for rank, (beat, since, _) in self._seen.items():
             now = store.add(f"beat/{rank}", 0)

@@ -25,7 +25,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's state of a parameter
 class Engine(Protocol):
     @property
     def lr(self) -> float:
-        """The learning rate of the last update (before the first: of that)."""
+        """The learning rate of the last update; before the first update, its rate."""
         ...
 
     def logprobs(self, pack: Pack) -> tuple[Tensor, Tensor]:
@@ -39,8 +39,9 @@ class Engine(Protocol):
     def step(self) -> float:
         """Clip, update, advance the schedule, clear the gradients. Returns the gradient norm before clipping.
 
-        A non-finite norm skips the update (the schedule still advances), and so does a step without any
-        backward pass before it, whose norm is 0. A parameter without gradient counts as one of zeros.
+        The update is skipped, while the schedule still advances, where the norm is not finite, and where no
+        backward pass came before (the norm is 0 then). A parameter without a gradient counts as one whose
+        gradient is zero.
         """
         ...
 
@@ -67,7 +68,7 @@ def trainable(model: torch.nn.Module, config: ModelSettings) -> dict[str, torch.
 
 
 def adamw(parameters: Iterable[Tensor], config: OptimizerSettings) -> torch.optim.AdamW:
-    """Fused: the fast path on GPUs, and on CPUs that hold offloaded optimizer state."""
+    """AdamW of ``config``. Fused, which is fast on GPUs and on CPUs that hold offloaded optimizer state."""
     return torch.optim.AdamW(
         list(parameters), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
     )
@@ -87,7 +88,7 @@ def learning_rate(update: int, config: TrainConfig) -> float:
 
 
 def write_state(directory: Path, tensors: Mapping[str, Tensor], *, rank: int = 0) -> None:
-    """One file a rank; each tensor is in one of them."""
+    """Write one file for each rank; every tensor is in one of them."""
     save_file(
         {k: v.contiguous() for k, v in tensors.items()}, directory / f"optimizer-{rank:05d}.safetensors"
     )

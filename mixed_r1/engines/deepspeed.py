@@ -47,7 +47,7 @@ class DeepSpeedEngine:
     def __init__(self, adapter: ModelAdapter, config: TrainConfig, ranks: Ranks) -> None:
         deepspeed.utils.logging.logger.setLevel(logging.WARNING)
         warnings.filterwarnings("ignore", message=".*_tensor. is deprecated", category=FutureWarning)
-        # A collective over shared memory that DeepSpeed would compile for a minute before the first step.
+        # Else DeepSpeed compiles a collective over shared memory for a minute before the first step.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         os.environ.setdefault("LOCAL_RANK", "0")
         self.config = config
@@ -61,7 +61,8 @@ class DeepSpeedEngine:
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=_Policy(adapter, config.temperature), optimizer=self.adamw, config=_settings(config)
         )
-        if self.stage == 0:  # DeepSpeed's clipping there keeps no norm and does not skip what is not finite
+        # At stage 0 DeepSpeed's clipping keeps no norm, and lets steps pass that are not finite.
+        if self.stage == 0:
             self.adamw.register_step_pre_hook(self._clip)
         if self.stage == 3:  # the head is used outside its module
             deepspeed.zero.register_external_parameter(self.engine.module, adapter.output_weight)
@@ -95,8 +96,11 @@ class DeepSpeedEngine:
         return self.norm
 
     def _forget_gradients(self) -> None:
-        """Of a parameter that the first pack of a step does not use (a trained tower, and no image there),
-        DeepSpeed 0.19 takes the gradient in its buffers, the last step's, for one of this step."""
+        """Set DeepSpeed's gradient buffers to zero.
+
+        Where the first pack of a step does not use a parameter (of a trained tower, in a pack without
+        images), DeepSpeed 0.19 mistakes the last step's gradient in its buffers for one of this step.
+        """
         zero, buffers, groups = self.optimizer, [], []
         if self.stage == 3:
             buffers, groups = [zero.grad_partitions_flat_buffer], zero.fp32_partitioned_groups_flat
@@ -117,7 +121,7 @@ class DeepSpeedEngine:
         return deepspeed.zero.unwrap_model_for_generation(self.engine) if self.stage == 3 else nullcontext()
 
     def save(self, directory: Path) -> None:
-        state = self.adamw.state  # empty before the first update
+        state = self.adamw.state  # there is none before the first update
         kinds = ["master", *MOMENTS] if self.config.dtype == "bfloat16" else MOMENTS
         tensors = {}
         for i, (name, parameter) in enumerate(self.parameters.items() if state else ()):
@@ -203,7 +207,7 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
         "managed_gradient_accumulation": False,
         "gradient_clipping": config.max_grad_norm if config.zero_stage else 0.0,
         "zero_optimization": zero,
-        # Its own fused optimizers would be compiled on first use; PyTorch's needs no compiler.
+        # DeepSpeed's own fused optimizers are compiled on first use; PyTorch's needs no compiler.
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
     }

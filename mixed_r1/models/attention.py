@@ -1,9 +1,9 @@
 """The language models' attention: the kind of mask chooses between SDPA and FlexAttention, call by call.
 
-Two things that the stock choice, one name in the model's config, does not give: the sampler (dense masks) and
-the training step (block masks) share one model without switching it under a gradient checkpoint, and
-Qwen2.5-VL takes block masks, which its class does not declare although its layers go through the same
-interface.
+In transformers a name in the model's config chooses the attention, for every call. That is not enough here,
+for two reasons. The sampler (dense masks) and the training step (block masks) share one model, which must not
+be switched under a gradient checkpoint. And Qwen2.5-VL takes block masks, although its class does not say so:
+its layers go through the same interface.
 """
 
 from __future__ import annotations

@@ -89,8 +89,11 @@ def load_adapter(
 
 
 def check_model(directory: Path) -> None:
-    """Raise ConfigError unless ``directory`` holds a checkpoint of a supported family. Before a run begins:
-    for a directory that is not there transformers would ask the hub, again and again."""
+    """Raise ConfigError unless ``directory`` holds a checkpoint of a supported family.
+
+    To be called before a run begins: transformers would ask the hub again and again for a directory that does
+    not exist.
+    """
     file = directory / "config.json"
     if not file.is_file():
         raise ConfigError(f"model must be a directory with config.json, got {directory}")
@@ -160,7 +163,7 @@ def _read_json(name: str, file: str, revision: str | None) -> dict[str, Any]:
 
 
 def _remote_code_allowed(name: str, revision: str | None, trust_remote_code: bool) -> bool:
-    """False where the checkpoint brings no code, True where it does and may, else RemoteCodeError."""
+    """Whether the checkpoint brings code of its own. RemoteCodeError where it does and must not."""
     naming = [file for file in _CODE_FILES if "auto_map" in _read_json(name, file, revision)]
     if not naming:
         return False

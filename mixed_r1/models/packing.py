@@ -108,7 +108,7 @@ def pack_groups(
 
 
 def partition(items: Sequence[PackItem], *, max_tokens: int, layout: str) -> list[list[PackItem]]:
-    """Which units share a pack.
+    """Decide which units share a pack.
 
     A group too large for one pack is split into several that repeat the prompt; a single completion longer
     than ``max_tokens`` with its prompt makes a pack of its own. The result depends on the order of items only
@@ -140,7 +140,7 @@ def _split(item: PackItem, max_tokens: int) -> list[PackItem]:
 
 
 def _stacks(pieces: Sequence[PackItem], max_tokens: int) -> list[list[PackItem]]:
-    """As many rows as fit when all are as long as the first, which is the longest."""
+    """Stack rows, longest first, as long as they fit when all are padded to the first one's length."""
     stacks = []
     start = 0
     while start < len(pieces):

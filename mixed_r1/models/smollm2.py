@@ -30,8 +30,8 @@ from mixed_r1.models.tiny import initialize
 
 __all__ = ["ANSWER_LEAD", "IMAGE_TOKENS", "SmolLM2", "assemble_smollm2", "read_smollm2", "weights_file"]
 
-# What the file says of itself is held against this: the weights are read in one pass over the file, and a
-# pass costs 20 seconds.
+# The file's own metadata must agree with this. So the model can be built before the weights are read, and one
+# pass over the file (20 seconds) is enough.
 _LLAMA: dict[str, Any] = {
     "vocab_size": 49152,
     "hidden_size": 576,
@@ -138,7 +138,7 @@ def read_smollm2() -> SmolLM2:
 
 
 def _with_rotary(model: LlamaForCausalLM, config: LlamaConfig) -> LlamaForCausalLM:
-    """Buffers that no checkpoint holds are empty after ``to_empty``: make the rotary embedding anew."""
+    """Make the rotary embedding anew: no checkpoint holds its buffers, and ``to_empty`` left them unset."""
     rotary = type(model.model.rotary_emb)
     model.model.rotary_emb = rotary(config)
     return model

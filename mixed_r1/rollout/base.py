@@ -25,7 +25,7 @@ __all__ = [
 
 
 class RolloutError(RuntimeError):
-    """Completions could not be had; the message names where, for which row, and why."""
+    """No completions could be drawn; the message says where, for which row, and why."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ class Group:
 class RolloutRequest:
     """What a sampler is asked for: ``num_completions`` completions of each of B prompts.
 
-    Equal ``seed``, ``step``, sample id and index of a completion draw with equal random numbers.
+    The random numbers of a completion depend on ``seed``, ``step``, the sample's id and the completion's
+    index in its group, and on nothing else.
     """
 
     samples: Sequence[Sample]  # [B]
@@ -116,7 +117,7 @@ class Sampler(Protocol):
     """Draws completions: from the model in this process, from a server, or by vLLM."""
 
     def push(self, version: int, save: SaveWeights) -> None:
-        """Hand the current weights over: completions come from them from here on.
+        """Hand over the current weights. Every completion drawn after this comes from them.
 
         ``version`` counts the steps that the weights have seen; a version that was pushed before is not sent
         again. Every rank must call it.

@@ -1,8 +1,8 @@
 """Sampling with a shared prefill: each prompt runs through the model once, then G rows decode from its cache.
 
-A draw depends only on (seed, step, sample id, completion index): every row has its own counter-based random
-stream and the token is found by inverting the distribution function in float64, so batch layout changes
-nothing but the last bits of the logits.
+A draw depends only on (seed, step, sample id, completion index). Every row has its own counter-based random
+stream, and a token is found by inverting the distribution function in float64. So the same row draws the same
+tokens in any batch, up to the last bits of its logits.
 
 Shapes: B prompts, G completions each, R = B * G rows, P longest prompt, L cache length, A position axes, V
     vocab.

@@ -1,7 +1,8 @@
 """Rollouts by an OpenAI-compatible HTTP server: ``transformers serve``, ``vllm serve``, ``sglang``.
 
-One request a completion, so that a failed one costs no more than itself; servers share the prefill of a
-group by their prefix cache. When a request has used up its attempts, RolloutError ends the whole rollout.
+Every completion is a request of its own, so that a request that fails costs one completion only. Servers
+compute the prompt of a group once all the same, by their prefix cache. When a request has used up its
+attempts, RolloutError ends the whole rollout.
 
 What differs between servers:
 
@@ -91,16 +92,16 @@ class ServerSampler:
             if kind == "transformers_lora":
                 _add_base(directory, self.config.model)
             _for_transformers_serve(directory, SamplingParams.of(self.config))
-            messages = [("/reset", {})]  # or it would keep every version in memory
+            messages = [("/reset", {})]  # without it the server keeps every version in memory
             model = path
         elif kind == "sglang":
             messages = [("/update_weights_from_disk", {"model_path": path})]
         elif kind == "vllm":
             reload = {"method": "reload_weights", "kwargs": {"weights_path": path}}
-            # The workers forget image features by themselves, the scheduler counts on them until told.
+            # The workers drop their image features by themselves; the scheduler has to be told that they did.
             caches = ("/reset_prefix_cache", "/reset_encoder_cache")
             messages = [("/collective_rpc", reload), *((cache, {}) for cache in caches)]
-        else:  # a name of its own each time: caches go by name
+        else:  # a new name for each version, because servers cache by name
             model = f"{directory.name}-{uuid.uuid4().hex[:8]}"
             messages = [("/v1/load_lora_adapter", {"lora_name": model, "lora_path": path})]
             if self.version >= 0:
@@ -127,7 +128,7 @@ class ServerSampler:
         done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
         for future in done:
             if (error := future.exception()) is not None:
-                self.servers.stopped.set()  # ends the others' pauses
+                self.servers.stopped.set()  # wakes requests that wait for their next attempt
                 for other in waiting:
                     other.cancel()
                 raise RolloutError(str(error)) from error
@@ -148,7 +149,7 @@ class ServerSampler:
             "logit_bias": {str(token): -100.0 for token in self.adapter.banned_tokens},
         }
         if not self.config.server_kind.startswith("transformers"):
-            # All that a checkpoint's generation_config.json would otherwise decide.
+            # Without these fields the checkpoint's generation_config.json would decide.
             body |= {"top_k": params.top_k or -1, "min_p": params.min_p, "repetition_penalty": 1.0}
             body["return_token_ids"] = True
         if self.config.server_kind.startswith("vllm"):
@@ -181,9 +182,9 @@ def sampled_completion(
 ) -> Completion:
     """A completion of tokens that another program sampled.
 
-    What follows a token that only prompts may hold (a server without ``logit_bias`` can sample one), or comes
-    after ``max_new_tokens`` (text tokenized anew may be longer), is cut off: such a completion has not
-    stopped.
+    It is cut before a token that only prompts may hold (a server without ``logit_bias`` can sample one), and
+    after ``max_new_tokens`` (a text that is tokenized again may be longer). A completion that was cut counts
+    as one that has not stopped.
     """
     banned = (i for i, token in enumerate(tokens) if token in adapter.banned_tokens)
     length = min(next(banned, len(tokens)), params.max_new_tokens)
@@ -243,8 +244,9 @@ def _add_base(directory: Path, base: Path) -> None:
 
 
 def _for_transformers_serve(directory: Path, params: SamplingParams) -> None:
-    """What requests cannot say, in the checkpoint: to sample at all, and to leave the text as it is (the
-    default takes the text between ``<think>`` tags out of it)."""
+    """Write into the checkpoint what a request cannot say: to sample at all, and to return the text as it is
+    (by default the text between ``<think>`` tags is taken out).
+    """
     drawing = {"do_sample": True, "top_k": params.top_k, "min_p": params.min_p or None}
     raw = {"content": {"content": "text", "content_args": {"strip": False}}}
     template = {"start_anchor_pattern": "(?s).+", "defaults": {"role": "assistant"}, "fields": raw}

@@ -36,7 +36,8 @@ class VLLMSampler:
         self.vllm = vllm
         self.version = -1
         self.lora = None
-        room = max(8, 1 << (config.lora_rank - 1).bit_length()) if config.lora_rank else 0  # vLLM has steps
+        # vLLM takes powers of two, from 8 up.
+        room = max(8, 1 << (config.lora_rank - 1).bit_length()) if config.lora_rank else 0
         lora: dict[str, Any] = {"enable_lora": True, "max_lora_rank": room}
         self.llm = vllm.LLM(
             model=str(config.model),

@@ -36,13 +36,13 @@ def save_checkpoint(
     """Write a checkpoint by ``write(directory)`` and make it the latest; the newest ``keep`` stay.
 
     Every one of ``ranks`` writes its own files into the same directory; the first makes it a checkpoint.
-    Those of later steps go: a run that was resumed from before them has left them behind.
+    Checkpoints of later steps are deleted: they are left over from before the run was resumed further back.
     """
     ranks = ranks or Ranks()
     final = root / f"step-{step:06d}"
     temporary = root / f".writing-{step:06d}"
     if ranks.first:
-        for stale in root.glob(".writing-*"):  # of a save that was interrupted
+        for stale in root.glob(".writing-*"):  # what an interrupted save left
             shutil.rmtree(stale)
         temporary.mkdir(parents=True)
     ranks.gather("made")
@@ -54,14 +54,14 @@ def save_checkpoint(
 
 
 def _publish(root: Path, temporary: Path, final: Path, step: int, keep: int) -> None:
-    """Manifest, sync, rename, ``latest``, in this order; then what is not needed any more goes."""
+    """Write the manifest, sync, rename, move ``latest``, in this order; then delete old checkpoints."""
     files = sorted(path for path in temporary.rglob("*") if path.is_file())
     sums = dict(zip((str(path.relative_to(temporary)) for path in files), _sums(files), strict=True))
     (temporary / MANIFEST).write_bytes(_manifest(step, sums))
     for path in temporary.rglob("*"):
         sync(path)
     replaced = final.with_name(f"{final.name}.replaced")
-    if final.exists():  # it serves until the new one stands
+    if final.exists():  # the old one can be resumed from until the new one is in place
         shutil.rmtree(replaced, ignore_errors=True)
         final.rename(replaced)
     put_in_place(temporary, final)

@@ -87,7 +87,7 @@ class Collector:
         return groups, skipped
 
     def _encoded(self, count: int) -> tuple[list[Sample], list[Prompt], int]:
-        """Ranks draw the same rows and deal them out in turn, so what is drawn depends on no one rank."""
+        """All ranks draw the same rows and deal them out in turn: the draw depends on none of them."""
         samples: list[Sample] = []
         prompts: list[Prompt] = []
         skipped = 0

@@ -187,7 +187,7 @@ def shortened(answer: str) -> str:
 
 
 def on_every_rank(ranks: Ranks, draw: Callable[[], list[T]]) -> list[T]:
-    """``draw()``. A RolloutError of one rank is raised on all, so that they can save what there is."""
+    """Call ``draw`` on every rank. A RolloutError of one is raised on all: they save together."""
     drawn: list[T] = []
     problem = None
     try:

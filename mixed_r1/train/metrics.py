@@ -34,7 +34,7 @@ class JsonLines:
     """A JSONL file that a resumed run cuts back to where its checkpoint was."""
 
     def __init__(self, path: Path | None, *, offset: int = 0) -> None:
-        """Open for appending after ``offset`` bytes; what comes behind them is dropped. None: nowhere."""
+        """Open for appending after ``offset`` bytes; whatever follows them is dropped. None: nowhere."""
         self._stream = None
         if path is None:
             return

@@ -25,7 +25,7 @@ class RunLog:
     def __init__(
         self, config: TrainConfig, console: Console, path: Path | None, *, step: int, offset: int
     ) -> None:
-        """Go on after ``step``, whose record ends ``offset`` bytes into ``path``: what follows is dropped."""
+        """Go on after ``step``, whose record ends ``offset`` bytes into ``path``; the rest is dropped."""
         self.console = console
         self.is_open = path is not None
         self.metrics = JsonLines(path, offset=offset)

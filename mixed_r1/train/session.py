@@ -39,7 +39,7 @@ __all__ = [
     "save_random_states",
 ]
 
-# Settings that decide no number of the run: they may differ when it is resumed.
+# Settings that change no result of the run: they may differ when it is resumed.
 FREE_ON_RESUME = {
     *("out", "eval_every", "checkpoint_every", "completions_every", "max_rollout_rows", "device"),
     *("engine", "zero_stage", "offload", "rank_timeout"),

@@ -132,7 +132,7 @@ class PolicyUpdate:
         is below 0, a step for one task is a step back for the other. A task whose groups are all flat has
         neither. Costs one more forward and backward pass.
         """
-        assert isinstance(self.engine, LocalEngine)  # open_engine saw to it
+        assert isinstance(self.engine, LocalEngine)  # open_engine allows no other here
         batch = self._batch(scored, advantages)
         tasks = np.array(scored.tasks)
         gradients: dict[str, Tensor] = {}
