@@ -75,7 +75,7 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
-    # Bars of other libraries would break into ours.
+    # The progress bars of other libraries would tear ours.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 

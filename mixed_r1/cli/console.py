@@ -16,8 +16,9 @@ __all__ = ["Console", "mean_and_error", "plain_table", "show_summary"]
 
 
 def Console(file: TextIO | None = None) -> RichConsole:  # noqa: N802 (it stands for the class)
-    """Progress goes to stderr, a command's result to ``file``; no colour, and lines of any length, where that
-    is not a terminal.
+    """Prints progress to stderr and a command's result to ``file``.
+
+    Where that is not a terminal there is no colour, and lines are as long as they are.
     """
     console = RichConsole(file=file, stderr=file is None, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:

@@ -28,7 +28,7 @@ def run_weights_demo(
         raise typer.BadParameter(
             f"must be internvl where --weights is smollm2, got {family}", param_hint="--family"
         )
-    if processes not in (None, 1):  # each would hold the whole model; torch's threads share the cores
+    if processes not in (None, 1):  # each process would hold the whole model
         raise typer.BadParameter(
             f"must be 1 where --weights is given, got {processes}", param_hint="--processes"
         )

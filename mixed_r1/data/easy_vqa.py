@@ -55,8 +55,8 @@ def easy_vqa_rows(split: Split, *, yes_no: int, words: int, seed: int = 0) -> li
     order = [questions[i] for i in rng.permutation(len(questions)).tolist()]
     asked = [q for q in order if q[1] in ("yes", "no") and not _NEGATED.search(q[0])]
     named = [q for q in order if q[1] not in ("yes", "no")]
-    # A question about a color and one about a shape are two kinds: each kind has its own balance, or the kind
-    # would give the answer away.
+    # Questions about a color and questions about a shape are balanced apart: else the kind of question would
+    # give the answer away.
     by_color, by_shape = (
         [q for q in asked if any(w in q[0].split() for w in words_)] for words_ in (COLORS, _forms(SHAPES))
     )

@@ -37,7 +37,7 @@ def paste_card(image: Image.Image, ink: np.ndarray, box: Sequence[int]) -> None:
 
 
 def draw_frame(image: Image.Image) -> None:
-    """A black frame: what each part of the border looks like tells where in the image it is."""
+    """A black frame, so that a patch at the border shows where in the image it is."""
     ImageDraw.Draw(image).rectangle(
         (0, 0, image.width - 1, image.height - 1), outline=(0, 0, 0), width=max(1, image.width // 24)
     )

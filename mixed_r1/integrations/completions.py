@@ -1,4 +1,4 @@
-"""What of a conversation is the model's own: the text that is scored."""
+"""The part of a conversation that the model wrote: only that is scored."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def completion_of(query: str, prompt: str) -> str:
     which must never be scored.
     """
     query, prompt = (IMAGE_RUNS.sub(r"\1", text) for text in (query, prompt))
-    start = query.find(prompt, 0, len(prompt) + MAX_BOS)  # behind a token that begins the text
+    start = query.find(
+        prompt, 0, len(prompt) + MAX_BOS
+    )  # a token for the beginning of the text may stand before it
     if start < 0:
         raise ValueError(f"queries must begin with their prompts, got {query[:60]!r} for {prompt[:60]!r}")
     text = with_prompted_thought(prompt, query[start + len(prompt) :].rstrip())

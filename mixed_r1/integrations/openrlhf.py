@@ -16,7 +16,7 @@ __all__ = ["STOP_TEXTS", "completion_of", "reward_func"]
 def reward_func(
     queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any], **options: Any
 ) -> dict[str, Any]:
-    """``labels`` are rows by ``mixed_r1.integrations.encode``. Tensors come back: totals, and task scores."""
+    """Totals and task scores, as tensors. ``labels`` are rows by ``mixed_r1.integrations.encode``."""
     import torch
 
     texts = [completion_of(query, prompt) for query, prompt in zip(queries, prompts, strict=True)]

@@ -17,8 +17,8 @@ NAMES = ("score", "task", "format", "masked")
 def scores(batch: RewardBatch) -> list[Scores]:
     """``score`` (the total), ``task``, ``format`` and ``masked`` for each row.
 
-    These callers know no masked row and would spread a NaN over the batch: a row that cannot be scored (a
-    bad gold) has score 0 for every completion of its group, hence advantage 0, and ``masked`` 1.
+    These trainers have no masked rows, and a NaN would spread over their whole batch. So a row that cannot be
+    scored (it has a bad gold) gets score 0 for every completion, hence advantage 0, and ``masked`` is 1.
     """
     task = [batch.names.index(name) for name in batch.task_columns]
     columns = (

@@ -1,8 +1,8 @@
 """Geometry of the charts, in the pixels of their view box.
 
-Colours live in the style sheet, so that one drawing serves light and dark. Charts are drawn small and at
-their display size (text in a scaled drawing would be unreadable on a phone); a page with room shows more of
-them side by side.
+Colours live in the style sheet, so that one drawing serves light and dark pages. Charts are small and drawn
+at the size they are shown in, because text in a drawing that is scaled down cannot be read on a phone. A wide
+page shows more of them side by side.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def line_chart(
     left, right, top, bottom = 34.0, width - 8.0, 10.0, height - 22.0
     steps, values = list(curve.steps), list(curve.values)
     window = smoothing_window(len(values))
-    # Twice: a single box leaves corners.
+    # Twice, because smoothing once leaves corners.
     course_values = smooth(smooth(values, window), window) if smoothed else values
     extremes = [*values, *(e.mean - e.stderr for e in estimates), *(e.mean + e.stderr for e in estimates)]
     y_values = nice_ticks(*(domain or _padded(extremes)), ticks)

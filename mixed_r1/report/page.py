@@ -37,7 +37,7 @@ __all__ = ["build_report"]
 
 SMALL, WIDE, NARROW = (300, 132), (1032, 320), (354, 220)  # at their display sizes
 
-NEAR_FILES = 6  # completions files that are searched for a task which the first or last one lacks
+NEAR_FILES = 6  # how many other completions files are searched for a task that the first or last one lacks
 _HEALTH = (
     (Metric.ENTROPY, "Entropy", "nats per token"),
     (Metric.LENGTH_MEAN, "Completion length", "tokens"),
@@ -221,7 +221,9 @@ def _health(run: Run, key: str, heading: str, unit: str) -> Panel | None:
 
 
 def _is_zero(points: Curve | None) -> bool:
-    """Zero up to rounding: the loss of an on-policy step is, as advantages of a group add up to 0."""
+    """Whether all values are zero up to rounding, as the loss of on-policy steps is: the advantages of a
+    group add up to 0.
+    """
     return points is not None and max(map(abs, points.values)) < 1e-6
 
 
@@ -235,7 +237,7 @@ def _shares(run: Run, third: int) -> dict[str, float]:
 
 
 def _albums(run: Run) -> list[Album]:
-    """The first and the last saved step: what changed is what was learned."""
+    """Cards of the first and of the last saved step: the difference is what was learned."""
     count = len(run.completion_files)
     first, last = range((count + 1) // 2), range(count - 1, count // 2 - 1, -1)
     albums = [_album(run, indices) for indices in (first, last if count > 1 else ())]
@@ -243,7 +245,7 @@ def _albums(run: Run) -> list[Album]:
 
 
 def _album(run: Run, indices: Sequence[int]) -> Album | None:
-    """The first file of ``indices``; tasks that it lacks come from the nearest file that has them."""
+    """Cards of the first file of ``indices``. A task it lacks comes from the nearest file that has it."""
     cards: dict[str, list[Card]] = {}
     step = None
     for index in indices[:NEAR_FILES]:

@@ -114,7 +114,7 @@ def _spread(group: Sequence[Row]) -> float:
 
 
 def _card(run: Run, group: Sequence[Row], similarity: SimilarityReader, rank: int) -> Card:
-    config = reward_config(run)  # before the row is read: its task may be one that the settings name
+    config = reward_config(run)  # first, because the settings may name the task of the row
     sample = _sample(group[0])
     merged = _merged(group)
     texts = [str(row[Column.COMPLETION]) for row, _ in merged]
@@ -163,7 +163,7 @@ def _sample(row: Row) -> Sample | None:
 
 
 def _merged(group: Sequence[Row]) -> list[tuple[Row, int]]:
-    """Rows from best to worst; rows of equal text and equal verdict once, with their number."""
+    """Rows from best to worst. Equal texts with equal verdicts become one row with their number."""
     counts: dict[Any, list[Any]] = {}
     for row in group:
         counts.setdefault(
@@ -196,7 +196,7 @@ def _scored(row: Row, count: int, answer: Answer, boxes: list[Box]) -> Scored:
 
 
 def _pieces(completion: str, answer: str) -> list[Piece]:
-    """Tags apart from text; the last stretch that is the answer is marked as such."""
+    """Cut a completion into tags and texts, and mark the last text that is the answer."""
     parts = [part for part in _TAGS.split(_cut(completion)) if part]
     pieces = [Piece("tag" if _TAGS.fullmatch(part) else "text", part) for part in parts]
     for index in reversed(range(len(pieces))):
@@ -229,7 +229,7 @@ def _pictures(run: Run, sample: Sample) -> tuple[list[Picture], str]:
 
 
 def _located(run: Run, source: Any) -> Any:
-    """Paths start where the run was started, often a folder above the run; it may have moved since."""
+    """Find an image file: paths count from where the run was started, and the run may have moved since."""
     if not isinstance(source, str):
         return source
     candidates = [Path(source), *(parent / source for parent in run.path.resolve().parents)]

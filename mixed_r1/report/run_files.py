@@ -48,8 +48,10 @@ class Run:
 
     @property
     def control(self) -> dict[str, dict[str, float]]:
-        """Greedy reward of image questions with the image and with a blank one, ``before`` and ``after``, as
-        the demo on pretrained weights writes it; empty without."""
+        """Greedy reward of image questions with their images and with blank ones, ``before`` and ``after``.
+
+        The demo on pretrained weights writes it. Empty where there is none.
+        """
         try:
             found = json.loads(self.files.control.read_text(encoding="utf-8"))
             names = ("image", "blank")

@@ -126,13 +126,13 @@ def greedy_curves(run: Run) -> dict[str, list[Estimate]]:
 
 
 def sampled_estimates(run: Run) -> list[Estimate]:
-    """Every sampled evaluation over all tasks: what the reward curve is read against."""
+    """Every sampled evaluation over all tasks, drawn beside the curve of the training reward."""
     rows = [row for row in run.evaluation if row["mode"] == "sampled" and row["task"] == "all"]
     return [_estimate(row) for row in rows]
 
 
 def headline(run: Run, modes: Sequence[Mode]) -> Headline | None:
-    """Held-out greedy reward where it was measured (else sampled, else the training reward's two ends)."""
+    """The held-out reward, greedy or else sampled; without an evaluation, the training reward's two ends."""
     for mode in modes:
         change = mode.overall
         if change is None:

@@ -35,7 +35,7 @@ from mixed_r1.serve.settings import SETTINGS_VARIABLE, SUPERVISOR_VARIABLE, Serv
 
 __all__ = ["app_from_environment", "create_app"]
 
-THREADS = 4  # MixedReward takes turns; the others read a request or write a reply meanwhile
+THREADS = 4  # one of them scores at a time; the others read requests and write replies meanwhile
 JSON = "application/json"
 logger = logging.getLogger("uvicorn.error")
 
@@ -128,7 +128,9 @@ def create_app(settings: ServeSettings) -> Guard:
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    """The body. One that is too long is not kept, but read on for a while: its sender may hear of it then."""
+    """The body. The rest of one that is too long is read and dropped for a while, so that its sender gets the
+    error and not a broken connection.
+    """
     too_long = RequestError(413, "", f"body must have at most {limit} bytes, got more")
     if int(request.headers.get("content-length", "0")) > 4 * limit:
         raise too_long
@@ -147,7 +149,7 @@ async def _read(request: Request, limit: int) -> bytes:
 
 
 def _error(status: int, field: str, message: str) -> Response:
-    # What is left of a body that was not read to its end must not be taken for the next request, or go on.
+    # The unread rest of a body must not be taken for the next request, and must not go on coming.
     headers = {"connection": "close"} if status in (408, 413) else None
     return Response(error_body(field, message), status_code=status, media_type=JSON, headers=headers)
 
@@ -166,7 +168,7 @@ def _described(request: type[BaseModel], reply: type[BaseModel]) -> dict[str, An
 
 
 async def _end_with(parent: int) -> None:
-    """A worker whose supervisor was killed ends as if by SIGTERM: it would hold the port for ever."""
+    """End a worker, as SIGTERM does, when its supervisor was killed: else it would hold the port for ever."""
     while os.getppid() == parent:
         await asyncio.sleep(1.0)
     os.kill(os.getpid(), signal.SIGTERM)

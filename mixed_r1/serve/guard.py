@@ -85,7 +85,7 @@ class Guard:
         if self.token is None:
             return True
         given = [value for name, value in scope["headers"] if name == b"authorization"]
-        # One comparison, in time that does not depend on where the two differ.
+        # The time of this comparison does not tell where the two tokens differ.
         return hmac.compare_digest(_token_of(given[0]) if len(given) == 1 else b"", self.token)
 
 

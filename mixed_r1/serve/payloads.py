@@ -23,7 +23,7 @@ class RequestError(Exception):
 
 
 def _text(value: Any) -> str:
-    # Not pydantic's str, which refuses lone surrogates: such a completion scores 0, and the others as ever.
+    # pydantic's own str refuses lone surrogates. One such completion must score 0, not fail the request.
     if not isinstance(value, str):
         raise ValueError(f"must be a text, got {type(value).__name__}")
     return value

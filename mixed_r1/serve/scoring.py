@@ -85,7 +85,9 @@ class Scoring:
         started = time.perf_counter()
         try:
             batch = self.reward(completions, rows)
-        except CalibrationError as error:  # settings of a row ask for what the server has not
+        except (
+            CalibrationError
+        ) as error:  # the settings of a row need a calibration that the server does not have
             raise RequestError(422, fields[1], f"{fields[1]}: {error}") from None
         self.metrics.count(batch, tasks, time.perf_counter() - started)
         return batch
@@ -97,7 +99,7 @@ def _rows(given: list[Any]) -> list[Row]:
 
 
 def _task(row: Row, known: Mapping[str, Task]) -> str:
-    """The task of a row; of one that cannot be used "invalid", so that no client makes labels of metrics."""
+    """The task of a row, or "invalid" for unusable rows: clients must not add labels to metrics."""
     task = row.task if isinstance(row, Sample) else row.get("task")
     return task if isinstance(task, str) and task in known else "invalid"
 

@@ -36,7 +36,7 @@ def run_server(settings: ServeSettings) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         os.environ[SETTINGS_VARIABLE] = settings.model_dump_json()
         os.environ[SUPERVISOR_VARIABLE] = str(os.getpid())
-        # uvicorn raises the signal again after a graceful end: here that is no death, but a return.
+        # After a graceful end uvicorn raises the signal again, which would kill this process.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         uvicorn.run(

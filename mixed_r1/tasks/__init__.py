@@ -70,12 +70,12 @@ def task_order(name: str) -> tuple[int, str]:
 
 
 def task_number(name: str) -> int:
-    """The place of a task among those known, from 0: what stands for it in arrays and checkpoints."""
+    """The number of a task, counted from 0, that stands for it in arrays and checkpoints."""
     return list(_known).index(task_of(name).name)
 
 
 def register(task: Task | type[Task]) -> Task:
-    """Make rows of ``task`` readable in this process; returns it. Doing so again changes nothing.
+    """Register ``task``, so that this process can read its rows; returns it. Twice is as good as once.
 
     Raises:
         ConfigError: no Task, or a name or column that another task has.

@@ -41,12 +41,12 @@ class Task:
         """The answer in the one form that a Sample holds; it must be a JSON value or tuples of them.
 
         Raises:
-            ValueError: no answer of this task; the message reads "answer must ..., got ...".
+            ValueError: ``answer`` is none of this task; the message reads "answer must ..., got ...".
         """
         return checked_text(self.name, answer)
 
     def hint(self, question: str) -> str:
-        """What the question says of how answers are to be read, "" for nothing: see ``settings``."""
+        """What the question tells about how to read its answers, or ""; ``settings`` gets it."""
         return ""
 
     def settings(self, config: Any, hint: str) -> VerifySettings:

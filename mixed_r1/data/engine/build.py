@@ -283,7 +283,9 @@ def _stages(recipe: Recipe, sources: list[Source], root: Path) -> Iterator[Stage
     if recipe.balance is not None:
         settings.append(("balance", [recipe.balance, recipe.seed]))
     settings.append(("write", [recipe.name, recipe.description, recipe.split, recipe.seed, recipe.output]))
-    if recipe.difficulty is not None:  # answers depend on the row alone, whatever other rows there are
+    if (
+        recipe.difficulty is not None
+    ):  # whatever other rows there are: a model's answers depend on the row alone
         answers = [recipe.sources, recipe.max_pixels, inputs, recipe.difficulty.sampled_by()]
         yield Stage(root, "rollouts", fingerprint(_VERSION, "rollouts", _plain(answers)))
     chain = ""
@@ -293,7 +295,7 @@ def _stages(recipe: Recipe, sources: list[Source], root: Path) -> Iterator[Stage
 
 
 def _state(path: Path) -> list[Any]:
-    """What tells that a file changed."""
+    """Values that change when the file does."""
     stat = path.stat()
     return [str(path), stat.st_size, stat.st_mtime_ns]
 

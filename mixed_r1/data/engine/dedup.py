@@ -18,8 +18,8 @@ from mixed_r1.data.recipe import Dedup
 
 __all__ = ["components", "find_duplicates"]
 
-# Of a band's group of up to _ALL_PAIRS rows all pairs are compared; in a larger one at most
-# _MAX_REPRESENTATIVES rows that differ from each other are compared with the rest.
+# Rows that share a band are a group. In a group of up to _ALL_PAIRS rows all pairs are compared. In a larger
+# group at most _MAX_REPRESENTATIVES rows, which differ from each other, are compared with the rest.
 _ALL_PAIRS = 8
 _MAX_REPRESENTATIVES = 512
 _BLOCK = 65536  # pairs compared together
@@ -64,7 +64,7 @@ def components(size: int, edges: np.ndarray) -> np.ndarray:
 
 
 class _Near:
-    """When two rows count as equal, and keys that equal rows share."""
+    """Tells when two rows count as equal, and gives keys of which equal rows share one."""
 
     def __init__(self, table: FeatureTable, spec: Dedup) -> None:
         self._table = table
@@ -114,7 +114,7 @@ class _Near:
             yield from self._to_representatives(rows[starts[large] :][: lengths[large]])
 
     def _to_representatives(self, group: np.ndarray) -> Iterator[np.ndarray]:
-        """The first row's equals, then those of the first row that is none of them, and so on."""
+        """Compare all rows with the first, then those that differ with the first of them, and so on."""
         for _ in range(_MAX_REPRESENTATIVES):
             first, group = group[:1], group[1:]
             found = list(self._equal(np.broadcast_to(first, group.shape), group))

@@ -61,7 +61,7 @@ def signature_bands(signatures: np.ndarray, similarity: float) -> list[np.ndarra
 
 
 def runs(key: np.ndarray, members: np.ndarray) -> Iterator[np.ndarray]:
-    """Groups of two or more ``members`` (ascending) with an equal ``key`` (one per member)."""
+    """Groups of two or more of ``members`` (ascending) with equal keys; ``key`` has one for each member."""
     order = np.argsort(key, kind="stable")
     ordered = key[order]
     starts = (

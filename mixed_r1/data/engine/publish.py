@@ -87,7 +87,7 @@ def publish(stage: Stage, staging: Path, out: Path, done: dict[str, Any]) -> Non
 
 
 def _publish_images(source: Path, target: Path) -> None:
-    """Images are named by their content: those that are there stay, the others come, the rest goes."""
+    """Images are named by their content: add the new ones, keep those still in use, delete the others."""
     if not source.is_dir():
         return
     listing = source / "listing.json"

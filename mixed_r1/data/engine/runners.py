@@ -62,7 +62,7 @@ def _in_processes(
 
 
 def _end_with_parent() -> None:
-    """Have this process end when its parent does: one left alone would write into a later build's files."""
+    """End this process with its parent: left alone, it would write into the files of a later build."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

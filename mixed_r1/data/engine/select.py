@@ -36,7 +36,7 @@ def find_surplus(
 
 
 def _commoner_golds(table: FeatureTable, alive: np.ndarray, ranks: np.ndarray) -> Drops:
-    """Of each choice, the rows that its commoner golds have more than its rarest."""
+    """The rows to drop so that every gold of a choice is as frequent as its rarest one."""
     choices, choice = table.codes("choice")
     golds, gold = table.codes("gold")
     dropped, details = [np.zeros(0, dtype=np.int64)], []
@@ -135,7 +135,7 @@ def _chance(table: FeatureTable, alive: np.ndarray, spec: Split, seed: int) -> n
     ranks[~alive] = np.iinfo(np.uint64).max
     smallest = np.full(int(labels.max()) + 1 if len(labels) else 0, np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(smallest, labels, ranks)
-    # The smallest of many is small: hash it once more, so that large components go everywhere alike.
+    # The smallest hash of a large component is small. Hashed again, large components go to all splits alike.
     return mix(smallest, np.uint64(1))[labels] / 2.0**64
 
 

@@ -117,7 +117,7 @@ class FeatureTable:
         return found
 
     def ranks(self, seed: int) -> np.ndarray:
-        """A uint64 per row from its id and ``seed`` alone: it decides what chance decides."""
+        """A random uint64 for each row, which depends on its id and ``seed`` alone."""
         salt = f"{seed}:"
         names = (name for chunk in self.column("id").chunks for name in chunk.to_pylist())
         return np.fromiter(
