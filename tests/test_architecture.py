@@ -47,6 +47,17 @@ def test_kernels_is_never_a_package():
     assert not any(path.name == "kernels" for path in (ROOT / "tests").rglob("*") if path.is_dir())
 
 
+def test_tests_lie_as_the_packages_do():
+    """tests/NAME is about mixed_r1/NAME; the kernels are in ops, what is fuzzed in fuzz."""
+    packages = {path.parent.name for path in (ROOT / "mixed_r1").glob("*/__init__.py")}
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert folders <= packages | {"ops", "benchmarks"}
+    modules = {path.stem for path in (ROOT / "mixed_r1").glob("*.py")}
+    about_all = {"architecture", "dependencies", "docs", "extending", "python_versions", "wheel"}
+    alone = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+    assert alone <= modules | about_all
+
+
 def test_no_drawer_modules():
     assert [path for path in MODULES if path.name in FORBIDDEN_NAMES] == []
 
