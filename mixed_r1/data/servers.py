@@ -15,9 +15,9 @@ from typing import Any
 from mixed_r1.chat import request_messages
 from mixed_r1.data.engine.workdir import BuildError
 from mixed_r1.data.recipe import Servers
-from mixed_r1.data.storage import hash64, image_payload
+from mixed_r1.data.storage import hash64
 from mixed_r1.http_client import HttpClient, ServerError
-from mixed_r1.images import data_uri
+from mixed_r1.images import data_uri, web_bytes
 from mixed_r1.schema import Sample
 
 __all__ = ["ServerSampler"]
@@ -75,5 +75,4 @@ def _content(raw: bytes) -> str:
 
 
 def _uri(image: Any) -> str:
-    """The image's own bytes: a file is sent as it is."""
-    return data_uri(image_payload(image))
+    return data_uri(web_bytes(image))

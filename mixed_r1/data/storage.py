@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from mixed_r1.images import ImageError, image_kind, png_bytes
+from mixed_r1.images import (
+    UPRIGHT,
+    ImageError,
+    image_bytes,
+    image_kind,
+    open_image,
+    png_bytes,
+    stored_orientation,
+)
 from mixed_r1.schema import Sample
 
 __all__ = ["hash64", "image_name", "image_payload", "to_row"]
-
-MAX_IMAGE_BYTES = 256 * 1024 * 1024
 
 # Field -> its default; no value of a required one equals Ellipsis.
 _DEFAULTS = {
@@ -26,25 +28,21 @@ _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "gif": ".gif", "webp": ".webp"}
 
 
 def image_payload(source: Any) -> bytes:
-    """The encoded bytes of an image: files and bytes as they are, PIL images as PNG.
+    """The encoded bytes of an image to be written: as they are stored, PIL images as PNG.
+
+    A photo that lies on its side (EXIF) becomes an upright PNG: not every reader turns it, and boxes are
+    those of the upright image.
 
     Raises:
         ImageError: a path that cannot be read, or a value that is no image.
     """
-    if isinstance(source, Image.Image):
-        return png_bytes(source)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return bytes(source)
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        try:
-            # A device or pipe has no end, and a file of many gigabytes is no image.
-            if not path.is_file() or path.stat().st_size > MAX_IMAGE_BYTES:
-                raise ImageError(f"image {path} must be a file of at most {MAX_IMAGE_BYTES} bytes")
-            return path.read_bytes()
-        except OSError as error:
-            raise ImageError(f"image {path} must be readable, got {error}") from None
-    raise ImageError(f"image must be a path, bytes or a PIL image, got {type(source).__name__}")
+    payload = image_bytes(source)
+    if stored_orientation(payload) == UPRIGHT:
+        return payload
+    try:
+        return png_bytes(open_image(payload))
+    except ImageError:  # whoever opens it says what is wrong with it
+        return payload
 
 
 def hash64(data: bytes) -> int:

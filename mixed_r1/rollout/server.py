@@ -38,7 +38,7 @@ import torch
 
 from mixed_r1.chat import request_messages
 from mixed_r1.http_client import HttpClient, ServerError
-from mixed_r1.images import data_uri, open_image, png_bytes
+from mixed_r1.images import data_uri, web_bytes
 from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.models.prompt import Prompt
 from mixed_r1.ranks import Ranks
@@ -170,7 +170,7 @@ def save_version(out: Path, version: int, save: SaveWeights, *, adapter_only: bo
 
 
 def chat_request(adapter: ModelAdapter, sample: Sample) -> list[dict[str, Any]]:
-    """The row's messages in OpenAI's form; images as PNG data URIs, so the server sees the pixels we see."""
+    """The row's messages in OpenAI's form; images as data URIs of the pixels we see."""
     return request_messages(sample, adapter.system_prompt, image_uri=_pixels_uri)
 
 
@@ -231,7 +231,7 @@ def _read(adapter: ModelAdapter, prompt: Prompt, params: SamplingParams, text: b
 
 
 def _pixels_uri(image: Any) -> str:
-    return data_uri(png_bytes(open_image(image)))
+    return data_uri(web_bytes(image))
 
 
 def _add_base(directory: Path, base: Path) -> None:
