@@ -1,4 +1,5 @@
-"""Images in every mode, orientation and container that Pillow writes, with what stock software shows of each."""
+"""Images in every mode, orientation and container that Pillow writes, with what stock software shows of
+each."""
 
 from __future__ import annotations
 
