@@ -161,11 +161,11 @@ def _with_our_wheel(out: Path) -> str:
 def _manifest(arch: str, packages: list[str]) -> dict[str, Any]:
     import torch
 
-    from benchmarks.harness import _commit
+    from benchmarks.harness import commit
 
     return {
         "date": datetime.date.today().isoformat(),
-        "commit": _commit(),
+        "commit": commit(),
         "sources": source_digest(),
         "python": platform.python_version(),
         "torch": torch.__version__,

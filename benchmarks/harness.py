@@ -200,7 +200,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _commit() -> str:
+def commit() -> str:
     def git(*arguments: str) -> str:
         try:
             done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
@@ -219,7 +219,7 @@ def _records(
         "op": op,
         "case": case.name,
         "date": datetime.date.today().isoformat(),
-        "commit": _commit(),
+        "commit": commit(),
         "threads": threads,
         "parameters": case.parameters,
         "formula": case.formula,

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import psutil
 
-from benchmarks.harness import _commit, hardware, versions
+from benchmarks.harness import commit, hardware, versions
 from benchmarks.rewards import mixed_batch
 from mixed_r1.integrations import decode, encode
 from mixed_r1.rewards import MixedReward, RewardConfig
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def machine() -> dict[str, Any]:
-    shared = {"date": datetime.date.today().isoformat(), "commit": _commit(), **hardware()}
+    shared = {"date": datetime.date.today().isoformat(), "commit": commit(), **hardware()}
     return {**shared, "load_average": round(os.getloadavg()[0], 1), "versions": versions()}
 
 

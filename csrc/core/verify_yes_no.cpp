@@ -21,6 +21,7 @@ constexpr Text kFollowers[] = {U"it",    U"there", U"they",  U"he",        U"she
                                U"these", U"those", U"the",   U"i",         U"we",  U"you",   U"because",
                                U"since", U"as",    U"and",   U"or",        U"but", U"not",   U"in",
                                U"for",   U"here",  U"based", U"according", U"if",  U"unless"};
+constexpr Text kAsking[] = {U"if", U"whether"};
 constexpr Text kNegations[] = {U"not", U"never", U"cannot", U"neither", U"nor"};
 
 template <std::size_t N>
@@ -41,10 +42,16 @@ class Verdicts {
 
   Verdict judge(bool gold) const {
     bool any = false, first = false, differ = false, negated = false, leads = false, denied = false;
+    bool asking = false, asked = false;
     for (std::size_t i = 0; i < words_.size(); ++i) {
-      if (i > 0 && !is_blank(between(i - 1))) denied = false;
+      if (i > 0 && !is_blank(between(i - 1))) denied = asking = false;
       if (!is_verdict(i)) {
         denied = denied || negates(word(i));
+        asking = asking || is_one_of(word(i), kAsking);
+        continue;
+      }
+      if (asking) {
+        asked = true;
         continue;
       }
       const bool says = is_one_of(word(i), kYes) != denied;
@@ -54,8 +61,9 @@ class Verdicts {
       negated = negated || denied;
       leads = leads || (i == 0 && !denied);
     }
-    if (!any) return {0.0, Reason::no_match};
-    if (differ || (negated && !leads)) return {0.0, Reason::ambiguous};
+    if (!any) return {0.0, asked ? Reason::ambiguous : Reason::no_match};
+    const bool conditional = asked && is_one_of(word(0), kAsking);
+    if (differ || (negated && !leads) || conditional) return {0.0, Reason::ambiguous};
     return first == gold ? Verdict{1.0, Reason::ok} : Verdict{0.0, Reason::no_match};
   }
 

@@ -3,10 +3,11 @@
 A verdict is a word of YES or NO that stands as one. "no" before a noun is a determiner ("no cats", "no idea",
 "No. 7"), "correct" and "true" before a noun speak of something else ("the correct answer"): neither is a
 verdict. A verdict behind a negation in its clause ("not correct") is the opposite one, but never the only
-one.
+one. Behind "if" or "whether" in its clause it is asked, not said ("no way to tell if yes").
 
 A text that begins with a verdict says it, unless another verdict contradicts it ("Yes, no", "Yes ... actually
-no"): "Yes. There are no cats." is yes. Else all verdicts must agree, and none may be negated.
+no"): "Yes. There are no cats." is yes. Else all verdicts must agree, and none may be negated; nor may the
+text begin with a condition ("If true, yes").
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ NO = frozenset(
      "\u6ca1\u6709")
 )  # fmt: skip
 ATTRIBUTES = frozenset(("true", "correct", "false", "incorrect"))
+ASKING = frozenset(("if", "whether"))
 # What may follow a verdict without a mark between. Any other word makes "no" a determiner.
 FOLLOWERS = frozenset(
     ("it", "there", "they", "he", "she", "this", "that", "these", "those", "the", "i", "we", "you", "because",
@@ -45,19 +47,24 @@ def score_yes_no(answer: str, gold: bool, settings: VerifySettings) -> tuple[flo
     text = fold(answer)
     found = words(text)
     said: list[bool] = []  # of each verdict: whether it says yes
-    negated = leads = denied = False
+    negated = leads = denied = asking = asked = False
     for i, word in enumerate(found):
         if i and not _is_blank(text[found[i - 1].end : word.start]):
-            denied = False  # a new clause
+            denied = asking = False  # a new clause
         if not _is_verdict(text, found, i):
             denied = denied or _negates(word.text)
+            asking = asking or word.text in ASKING
+            continue
+        if asking:
+            asked = True
             continue
         said.append((word.text in YES) != denied)
         negated = negated or denied
         leads = leads or (i == 0 and not denied)
     if not said:
-        return 0.0, Reason.NO_MATCH
-    if any(verdict != said[0] for verdict in said) or (negated and not leads):
+        return 0.0, Reason.AMBIGUOUS if asked else Reason.NO_MATCH
+    conditional = asked and found[0].text in ASKING
+    if any(verdict != said[0] for verdict in said) or (negated and not leads) or conditional:
         return 0.0, Reason.AMBIGUOUS
     return (1.0, Reason.OK) if said[0] == gold else (0.0, Reason.NO_MATCH)
 
