@@ -19,7 +19,7 @@ LEAD = re.compile(
 )
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 YES, NO = {"yes", "true", "correct", "yep", "yeah"}, {"no", "false", "incorrect", "nope"}
-HEDGES = {"or", "maybe", "not", "either", "neither", "both", "and", "but", "if", "unless", "except"}
+DOUBT = set("or maybe either neither if unless except whether unclear cannot perhaps".split())
 STOP_WORDS = set("a an and are at by for from in is it its of on or that the there this to with".split())
 TOLERANCE = Fraction(1, 20)  # of charts, as published
 
@@ -49,12 +49,15 @@ def _words(text: str) -> list[str]:
 
 
 def _yes_no(text: str, gold: str, row: Mapping[str, Any]) -> float:
-    """Words of one side only, no hedge; a sentence may follow a leading verdict."""
-    first = re.split(r"[.,;:!\n]", text, maxsplit=1)[0]
-    words = set(_words(first) if set(_words(first)) & (YES | NO) else _words(text))
-    wanted, other = (YES, NO) if gold == "yes" else (NO, YES)
-    rest = set(_words(text)) - set(_words(first))
-    return float(bool(words & wanted) and not words & (other | HEDGES) and not rest & other)
+    """A verdict at the start, ended by a mark; what follows holds no other verdict, doubt or number."""
+    found = re.fullmatch(r"([A-Za-z]+)(?:[.,!;:]\s*(.*))?", LEAD.sub("", text), re.DOTALL)
+    if not found or found[1].lower() not in (YES if gold == "yes" else NO):
+        return 0.0
+    rest = set(_words(found[2] or ""))
+    doubt = (
+        rest & (YES | NO | DOUBT) or (gold == "yes" and "not" in rest) or any(word.isdigit() for word in rest)
+    )
+    return float(not doubt)
 
 
 def _choice(text: str, gold: str, row: Mapping[str, Any]) -> float:
@@ -62,23 +65,25 @@ def _choice(text: str, gold: str, row: Mapping[str, Any]) -> float:
     options = {chr(ord("A") + i): option for i, option in enumerate(row["options"])}
     bare = LEAD.sub("", text).strip()
     head = re.match(r"\(?([A-Za-z])\)?(?:[.:)\s]+|$)", bare)
-    forms = {options[gold].lower()}
+    wanted = options.get(gold, "").lower()
     if head and head[1].upper() == gold:
-        rest = bare[head.end() :].strip(" .").lower()
-        return float(rest in ("", options[gold].lower()))
-    return float(bare.strip(" .").lower() in forms)
+        return float(bare[head.end() :].strip(" .").lower() in ("", wanted))
+    return float(bare.strip(" .").lower() == wanted or bare == gold)
 
 
 def _value(text: str) -> Fraction | None:
-    """The one number that a text is, "57", "$1,200", "25%", "3/4", or that stands behind its last "="."""
+    """The one number that a text is, "57", "$1,200", "25%", "3/4", or that stands behind "28 + 29 ="."""
     bare = LEAD.sub("", text).strip().removesuffix(".").strip()
-    bare = bare.rpartition("=")[2].strip() if "=" in bare else bare
-    bare = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", bare).replace("%", "").strip()
-    bare = re.sub(r"^\\[dt]?frac\{(-?\d+)\}\{(\d+)\}$", r"\1/\2", bare)
-    match = re.fullmatch(rf"({NUMBER.pattern})(?:/(\d+))?", bare)
+    sides = [side.strip() for side in bare.split("=")]
+    worked = _arithmetic(sides[-2]) if len(sides) > 1 else None
+    plain = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", sides[-1]).replace("%", "").strip()
+    plain = re.sub(r"^\\[dt]?frac\{(-?\d+)\}\{(\d+)\}$", r"\1/\2", plain)
+    match = re.fullmatch(rf"({NUMBER.pattern})(?:/(\d+))?", plain)
     if not match or match[2] == "0":
         return None
-    return Fraction(match[1]) / Fraction(match[2] or 1)
+    value = Fraction(match[1]) / Fraction(match[2] or 1)
+    undone = match[2] is not None and value.denominator == 1  # 84/2
+    return None if undone or worked not in (None, value) else value
 
 
 def _chart(text: str, gold: Any, row: Mapping[str, Any]) -> float:
@@ -91,35 +96,36 @@ def _chart(text: str, gold: Any, row: Mapping[str, Any]) -> float:
     if value is None or wanted is None:
         bare = LEAD.sub("", text).strip().strip(" .").lower()
         return float(wanted is None and bare == gold.lower())
+    if re.fullmatch(r"[12]\d{3}", gold):  # it may be a year
+        return float(text.strip().rstrip(".").endswith(gold) and value == wanted)
     return float(abs(value - wanted) <= TOLERANCE * abs(wanted))
 
 
 def _math(text: str, gold: str, row: Mapping[str, Any]) -> float:
     """The same number; or, character by character without blanks, the same text."""
     value, wanted = _value(text), _value(gold)
-    sides = text.split("=")
-    if value is not None and len(sides) > 1 and _arithmetic(sides[-2]) not in (None, value):
-        return 0.0  # "28 + 29 = 58"
     same = re.sub(r"\s", "", LEAD.sub("", text)).strip(".") == re.sub(r"\s", "", gold)
     return float(same or (value is not None and value == wanted))
 
 
 def _arithmetic(text: str) -> Fraction | None:
     """The value of ``a + b``, ``a - b``, ``a * b`` of two whole numbers."""
-    match = re.fullmatch(r"\s*(-?\d+)\s*([-+*])\s*(\d+)\s*", text)
+    match = re.fullmatch(r"(-?\d+)\s*([-+*])\s*(\d+)", text)
     if not match:
         return None
     a, b = Fraction(match[1]), Fraction(match[3])
     return {"+": a + b, "-": a - b, "*": a * b}[match[2]]
 
 
-def _grounding(text: str, gold: Sequence[Sequence[float]], row: Mapping[str, Any]) -> float:
+def _grounding(text: str, gold: Sequence[Any], row: Mapping[str, Any]) -> float:
     """IoU of the one box, where the text holds its four numbers and no other; names as x1 hold none."""
+    boxes = [gold] if isinstance(gold[0], (int, float)) else gold
     numbers = [float(n) for n in NUMBER.findall(re.sub(r"[A-Za-z_]+\d?[a-z]*", " ", text))]
-    if len(numbers) != 4 or len(gold) != 1:
+    cut = any(text.count(opening) != text.count(closing) for opening, closing in ("[]", "()", "{}"))
+    if len(numbers) != 4 or len(boxes) != 1 or cut:
         return 0.0
     x1, y1, x2, y2 = numbers
-    a1, b1, a2, b2 = gold[0]
+    a1, b1, a2, b2 = boxes[0]
     overlap = max(0.0, min(x2, a2) - max(x1, a1)) * max(0.0, min(y2, b2) - max(y1, b1))
     union = (x2 - x1) * (y2 - y1) + (a2 - a1) * (b2 - b1) - overlap
     return overlap / union if x1 < x2 and y1 < y2 else 0.0

@@ -1,4 +1,4 @@
-"""Verdicts on realistic answers: ``python -m benchmarks.verdicts [--impl native] [--show]``.
+"""Verdicts on realistic answers: ``python -m benchmarks.verdicts [--impl native] [--show] [--record FILE]``.
 
 Reads benchmarks/verdicts.txt, scores every answer against its gold, and prints false positives (wrong answers
 that are paid) and false negatives (right answers that are not) of each task. The exit code is 1 where a task
@@ -8,6 +8,7 @@ has a false positive, more than 1% of false negatives, or an answer whose reason
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import re
 import sys
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.harness import commit
 from mixed_r1.rewards import MixedReward, RewardConfig
 from mixed_r1.schema import Reason
 
@@ -90,28 +92,50 @@ def judge(answers: Sequence[Answer], impl: str = "auto") -> list[Judged]:
     ]
 
 
+def counts(judged: Sequence[Judged]) -> dict[str, dict[str, int]]:
+    """By task: how many answers are right and wrong, and how many of them are judged otherwise."""
+    found: dict[str, dict[str, int]] = {}
+    for task in dict.fromkeys(item.answer.row["task"] for item in judged):
+        chosen = [item for item in judged if item.answer.row["task"] == task]
+        right = sum(item.answer.is_right for item in chosen)
+        found[task] = {
+            "right": right,
+            "false negatives": sum(item.is_false_negative for item in chosen),
+            "wrong": len(chosen) - right,
+            "false positives": sum(item.is_false_positive for item in chosen),
+            "other reason": sum(item.has_other_reason for item in chosen),
+        }
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description=__doc__)
     parser.add_argument("--impl", default="auto", choices=("auto", "native", "reference"))
     parser.add_argument("--show", action="store_true", help="print every answer that is not as expected")
+    parser.add_argument("--record", type=Path, help="JSON lines to append to, one a task")
     args = parser.parse_args()
     judged = judge(read_answers(), args.impl)
-    heads = ("right", "false negatives", "wrong", "false positives", "other reason")
+    found = counts(judged)
+    heads = tuple(next(iter(found.values())))
     print(f"{'task':16}" + "".join(f"{head:>17}" for head in heads))
-    failed = False
-    for task in dict.fromkeys(item.answer.row["task"] for item in judged):
-        chosen = [item for item in judged if item.answer.row["task"] == task]
-        right = sum(item.answer.is_right for item in chosen)
-        negatives = sum(item.is_false_negative for item in chosen)
-        positives = sum(item.is_false_positive for item in chosen)
-        others = sum(item.has_other_reason for item in chosen)
-        counts = (right, negatives, len(chosen) - right, positives, others)
-        print(f"{task:16}" + "".join(f"{count:17}" for count in counts))
-        failed = failed or positives > 0 or others > 0 or negatives > MAX_FALSE_NEGATIVES * right
+    total = {head: sum(row[head] for row in found.values()) for head in heads}
+    for task, row in {**found, "all": total}.items():
+        print(f"{task:16}" + "".join(f"{row[head]:17}" for head in heads))
     for item in judged if args.show else ():
         if item.is_false_negative or item.is_false_positive or item.has_other_reason:
             print(f"{item.answer.row['id']}: {item.answer.text!r} got {item.value:g} {item.reason}")
-    return 1 if failed else 0
+    if args.record:
+        shared = {"op": "verdicts", "date": datetime.date.today().isoformat(), "commit": commit()}
+        with args.record.open("a", encoding="utf-8") as stream:
+            for task, row in found.items():
+                stream.write(json.dumps({**shared, "impl": args.impl, "task": task, **row}) + "\n")
+    failed = [
+        row["false positives"]
+        or row["other reason"]
+        or row["false negatives"] > MAX_FALSE_NEGATIVES * row["right"]
+        for row in found.values()
+    ]
+    return 1 if any(failed) else 0
 
 
 if __name__ == "__main__":
