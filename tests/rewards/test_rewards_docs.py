@@ -8,13 +8,14 @@ import re
 import shlex
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from mixed_r1.cli import app
-from mixed_r1.rewards import OpenEndedConfig, RewardConfig
+from mixed_r1.rewards import MixedReward, OpenEndedConfig, RewardConfig
 from mixed_r1.rewards.config import ROBUST
 from mixed_r1.schema import TASKS, Reason
 from mixed_r1.serve.guard import ENDPOINTS
@@ -41,6 +42,53 @@ def test_the_examples_give_what_the_page_says() -> None:
     result = runner.summarize(verbose=False)
     assert result.failed == 0, "".join(output)
     assert result.attempted > 40
+
+
+def unescaped(cell: str) -> str:
+    text = cell.strip().removeprefix("`").removesuffix("`").replace("\\|", "|")
+    return re.sub(r"\\u([0-9A-F]{4})", lambda match: chr(int(match[1], 16)), text).replace("\u00b6", "\n")
+
+
+def before_and_after() -> list[list[str]]:
+    """The cells of the table: kind, task and settings, gold, answer, before, now, note."""
+    section = TEXT.split("## Verdicts, before and after")[1].split("Of the same lists")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [[unescaped(cell) for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
+def verdict(head: str, gold: str, answer: str, impl: str) -> str:
+    task, *pairs = head.split()
+    settings: dict[str, Any] = {"format": "think_answer" if task == "format" else "none"}
+    settings |= {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+    settings |= {"math_seconds": 60} if "math" in settings else {}
+    row: dict[str, Any] = {"id": "1", "task": "chart" if task == "format" else task, "question": "?"}
+    if gold.startswith("{"):
+        row |= json.loads(gold)
+    elif task == "multiple_choice":
+        letter, _, options = gold.partition(" of ")
+        row |= {"answer": letter, "options": options.split("; ")}
+    else:
+        row["answer"] = json.loads(gold) if gold.startswith("[") and "'" not in gold else gold
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reward = MixedReward(config=RewardConfig.from_mapping(settings), impl=impl)
+        batch = reward([answer], [row])
+        reward.close()
+    if not batch.mask[0]:
+        return "masked"
+    columns = batch.reasons[0, :-1] != Reason.NOT_APPLICABLE
+    k = len(columns) if task == "format" else int(columns.argmax())
+    value = batch.values[0, k]
+    return Reason(int(batch.reasons[0, k])).name if value == 0 else f"{value:.3g}"
+
+
+def test_verdicts_are_those_of_the_table(impl: str) -> None:
+    pytest.importorskip("math_verify")
+    rows = before_and_after()
+    wrong = [(*row[:4], now) for row in rows if (now := verdict(*row[1:4], impl)) != row[5]]
+    assert wrong == []
+    assert {row[0] for row in rows} == {*"123456789abcdefghjklm"} and len(rows) > 100
+    assert all(row[4] != row[5] or row[6].startswith("right as it is: ") for row in rows)
 
 
 def test_the_settings_load() -> None:
