@@ -2,7 +2,7 @@
 
 TRL 1.16: the statements of ``GRPOTrainer`` that turn rewards into advantages are taken from the installed
 package and run. verl 0.9.1: its functions, where it is installed (an environment of its own, see
-test_installed_trainers). Differences: ``WHY``.
+tests/integrations/test_installed_trainers.py). Differences: ``WHY``.
 """
 
 from __future__ import annotations
