@@ -142,13 +142,12 @@ class Reader {
     if (stack_.size() == settings_.max_depth) return Reason::too_deep;
     Group& parent = group();
     parent.num_children = std::min(parent.num_children + 1, 3);
-    Group child;
+    Group& child = stack_.emplace_back();
     child.opener = c;
     child.second_point = point_pending_ && c == '(';
     child.first_point = point_;
     point_pending_ = false;
     name_ = -1;
-    stack_.push_back(child);
     return Reason::ok;
   }
 
@@ -160,7 +159,12 @@ class Reader {
       stack_.back().other = true;
       return Reason::ok;
     }
-    const Group closed = stack_.back();
+    const Group& top = stack_.back();
+    if (!top.second_point && top.count == 0 && top.num_points == 0) {  // most brackets of an attack
+      stack_.pop_back();
+      return Reason::ok;
+    }
+    const Group closed = top;
     stack_.pop_back();
     const bool alone = !closed.other && closed.num_children == 0;
     const bool square = closed.opener == '[' || closed.opener == '<';
