@@ -233,7 +233,9 @@ class MixedReward:
         for scorer, chosen, columns in self._work(call):
             values[chosen, columns], reasons[chosen, columns] = scorer.score(call, chosen)
         # A cell that has no value although its column applies: the row cannot be scored.
-        mask = ~(np.isnan(values) & (reasons != Reason.NOT_APPLICABLE)).any(axis=1)
+        missing = np.flatnonzero(np.isnan(values) & (reasons != Reason.NOT_APPLICABLE))
+        mask = np.ones(len(values), bool)
+        mask[missing // len(self.names)] = False
         totals = np.where(mask, total(values, call.weights), np.nan)
         return RewardBatch(
             totals,

@@ -211,7 +211,9 @@ def _as_float(score: Any) -> float:
 
 def total(values: Floats, weights: Floats) -> Floats:
     """sum_k weights[:, k] * values[:, k], NaN cells left out, in the order of the columns."""
+    parts = np.where(np.isnan(values), 0.0, values)
+    parts *= weights
     found = np.zeros(len(values))
-    for k in range(values.shape[1]):
-        found += np.where(np.isnan(values[:, k]), 0.0, values[:, k]) * weights[:, k]
+    for column in parts.T:
+        found += column
     return found
