@@ -30,6 +30,7 @@ __all__ = [
     "convert",
     "extent",
     "factors",
+    "upright",
 ]
 
 Box: TypeAlias = tuple[float, float, float, float]
@@ -85,3 +86,17 @@ def convert(
     """
     x, y = factors(source, target, image_size, resized_size)
     return (box[0] * x, box[1] * y, box[2] * x, box[3] * y)
+
+
+def upright(box: Sequence[float], orientation: int, width: float, height: float) -> Box:
+    """``box`` of the stored pixels of a photo in the frame of the photo as it is shown.
+
+    ``orientation`` is EXIF's, 1 to 8; ``width`` and ``height`` are the extent of the stored pixels, in the
+    coordinates of ``box``. From 5 on, the shown image has them exchanged.
+    """
+    (x1, x2), (y1, y2) = sorted((box[0], box[2])), sorted((box[1], box[3]))
+    if orientation in (2, 3, 7, 8):  # mirrored from left to right
+        x1, x2 = width - x2, width - x1
+    if orientation in (3, 4, 6, 7):  # mirrored from top to bottom
+        y1, y2 = height - y2, height - y1
+    return (y1, x1, y2, x2) if orientation >= 5 else (x1, y1, x2, y2)

@@ -24,8 +24,12 @@ VERDICTS = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 
 
 def plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a row without NumPy, and without the Nones by which column files fill mappings in."""
-    fields = {name: _plain(value) for name, value in row.items()}
+    """The fields of a row without NumPy, and without the Nones by which column files say that there is
+    nothing. A single image is a list of one.
+    """
+    fields = {name: _plain(value) for name, value in row.items() if value is not None}
+    if "images" in fields and not isinstance(fields["images"], (list, tuple)):
+        fields["images"] = [fields["images"]]
     if isinstance(fields.get("id"), int) and not isinstance(fields["id"], bool):
         fields["id"] = str(fields["id"])
     if isinstance(fields.get("reward"), Mapping):
@@ -34,8 +38,13 @@ def plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Scalars and arrays of NumPy as Python's, also inside lists and mappings; images as they are."""
+    """Scalars and arrays of NumPy as Python's, also inside lists and mappings; images as they are.
+
+    A float of fewer than 64 bits is the shortest number that gives it back: 0.1, not 0.10000000149011612.
+    """
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        if value.dtype.kind == "f" and value.dtype.itemsize < 8:
+            return float(str(value)) if value.ndim == 0 else [_plain(item) for item in value]
         return value.tolist()
     if isinstance(value, (list, tuple)):
         return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value

@@ -32,8 +32,10 @@ __all__ = [
     "ImageError",
     "StoredImage",
     "data_uri",
+    "embedded",
     "image_bytes",
     "image_kind",
+    "located",
     "open_image",
     "png_bytes",
     "source_name",
@@ -65,6 +67,7 @@ _TURNS = {
 }
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
+_SCHEME = re.compile(r"(?:data|https?|file):", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:[\w/+.-]*(?:;[\w=.-]+)*,", re.IGNORECASE)
 
 
@@ -155,10 +158,24 @@ def source_name(source: Any) -> str:
     return f"of type {type(source).__name__}"
 
 
+def embedded(source: Any) -> Any:
+    """Of a mapping of ``bytes`` and ``path``, as ``datasets`` has them, the one that is given."""
+    if isinstance(source, Mapping) and set(source) <= {"bytes", "path"}:
+        return source["bytes"] if source.get("bytes") is not None else source.get("path")
+    return source
+
+
+def located(source: Any, folder: Path) -> Any:
+    """``source`` with a relative path taken from ``folder``."""
+    source = embedded(source)
+    if not isinstance(source, str) or _SCHEME.match(source) or _looks_encoded(source):
+        return source
+    return source if os.path.isabs(source) else os.path.join(folder, source)
+
+
 def _plain_source(source: Any) -> bytes | Path:
     """``source`` as encoded bytes or the path of a file. Raises ImageError where it is neither."""
-    if isinstance(source, Mapping):
-        source = source.get("bytes") if source.get("bytes") is not None else source.get("path")
+    source = embedded(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
     if isinstance(source, os.PathLike):
@@ -255,14 +272,18 @@ def _orientation(image: Image.Image) -> int:
     return found if found in range(1, 9) else UPRIGHT
 
 
-def stored_orientation(payload: bytes) -> int:
-    """How the stored pixels of an encoded image lie (EXIF's 1 to 8, 1: upright), also where Pillow turns them
-    itself when it decodes; 1 for what cannot be read.
+def stored_orientation(source: Any) -> int:
+    """How the stored pixels of an image lie (EXIF's 1 to 8, 1: upright), also where Pillow turns them itself
+    when it decodes; 1 for what cannot be read.
     """
+    if isinstance(source, Image.Image):
+        return _orientation(source)
     try:
+        plain = _plain_source(source)
+        stream: Any = plain if isinstance(plain, Path) else io.BytesIO(plain)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(payload), formats=FORMATS) as image:
+            with Image.open(stream, formats=FORMATS) as image:
                 return _orientation(image)
     except Exception:  # whoever opens the image says what is wrong with it
         return UPRIGHT

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mixed_r1 import golds
 from mixed_r1.frames import FRAMES, Box, Frame
@@ -46,7 +46,9 @@ class Sample(BaseModel):
     open_ended         the reference text
     =================  ==================================================================
 
-    Boxes are corners (x1 < x2, y1 < y2) in pixels of the original image unless ``frame`` says otherwise.
+    Boxes are corners (x1 < x2, y1 < y2) in pixels of the original image unless ``frame`` says otherwise. Of
+    several images, ``image_of`` says which one they are in, by its index from 0. A photo that its EXIF data
+    turn is meant as it is shown; ``boxes_in`` says "stored" where boxes were drawn on its unturned pixels.
     ``image_size`` is (width, height) in pixels of the image the boxes refer to; ``resized_size`` is that
     image as the model sees it. ``reward`` overrides fields of RewardConfig for this row. ``alternatives``
     are further answers that are as right as ``answer``. ``options`` may be a mapping from letters to texts.
@@ -64,18 +66,13 @@ class Sample(BaseModel):
     alternatives: tuple[Any, ...] = ()
     source: str = "unknown"
     frame: Frame = "pixels"
+    image_of: int | None = Field(default=None, ge=0)
+    boxes_in: Literal["shown", "stored"] = "shown"
     image_size: tuple[int, int] | None = None
     resized_size: tuple[int, int] | None = None
     difficulty: float | None = None
     reward: dict[str, Any] | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("images", mode="before")
-    @classmethod
-    def _images_is_a_list(cls, value: Any) -> Any:
-        if isinstance(value, (str, bytes)):
-            raise ValueError("must be a list of paths, bytes or PIL images, got a single one")
-        return value
 
     @model_validator(mode="before")
     @classmethod

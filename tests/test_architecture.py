@@ -18,7 +18,7 @@ LAYERS = [
     {"loading", "run_directory"},
     {"tasks"},
     {"schema"},
-    {"chat", "diagnosis"},
+    {"chat", "diagnosis", "opened"},
     {"data", "models"},
     {"rewards"},
     {"integrations", "serve", "train_config"},

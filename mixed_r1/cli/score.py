@@ -141,7 +141,7 @@ def _completion(path: Path, line: int, row: Row) -> str:
 
 def _sample(path: Path, line: int, row: Row, known: dict[str, Sample], samples: Path | None) -> Sample:
     if "task" in row:
-        from mixed_r1.data.checks import parse_row
+        from mixed_r1.data.reading import parse_row
 
         sample, problems = parse_row({"id": f"line {line}", "question": "(not given)", **row})
         if sample is None:

@@ -1,4 +1,4 @@
-"""Samples on disk: JSONL (images as files beside it) and Parquet (images embedded).
+"""Samples on disk: read from any file or source, written as JSONL (images beside it) or Parquet (embedded).
 
 A JSONL row is the Sample's fields as one JSON object per line; image paths are relative to the file's
 directory. The Parquet layout is that of :mod:`mixed_r1.data.parquet`.
@@ -8,119 +8,147 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from mixed_r1.data.checks import Problem, check_images, parse_row
-from mixed_r1.data.remedies import remedy
+from mixed_r1.data.checks import check_sample
+from mixed_r1.data.reading import DataError, Given, ReadRow, data_error, read_rows
+from mixed_r1.data.sources import Source, open_source
+from mixed_r1.data.spec import SourceSpec
 from mixed_r1.data.storage import image_name, image_payload, to_row
 from mixed_r1.files import atomic_path
+from mixed_r1.opened import CLIP_BOXES, Problem
 from mixed_r1.schema import Sample
 
 __all__ = [
     "DataError",
+    "Loaded",
     "check_samples",
-    "data_files",
     "iter_samples",
     "load_samples",
-    "parse_line",
+    "read_samples",
     "save_samples",
 ]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
 
-class DataError(ValueError):
-    """An unusable row or file: ``file``, ``line`` (1-based row; 0: the file), ``field``, ``rule``."""
-
-    def __init__(self, file: PathLike, line: int, field: str, rule: str) -> None:
-        self.file, self.line, self.field, self.rule = os.fspath(file), line, field, rule
-        where = f"{self.file}:{line}" if line else self.file
-        super().__init__(f"{where}: {field}: {rule}")
-
-
-def data_files(path: PathLike) -> list[Path]:
-    """The files behind ``path``: a .jsonl or .parquet file, or a stem such as ``DIR/train``.
-
-    A stem stands for ``train.jsonl``, ``train.parquet`` or the shards ``train-*.parquet``, whichever exists
-    first.
+class Loaded(NamedTuple):
+    """Rows for a run: those that can be used, what is wrong with the others, and which columns no row of ours
+    has a use for (each with the number of rows that have it).
     """
-    given = Path(path)
-    if given.suffix in (".jsonl", ".parquet"):
-        if not given.is_file():
-            raise DataError(given, 0, "file", "must exist")
-        return [given]
-    for candidates in (
-        [given.with_name(f"{given.name}.jsonl")],
-        [given.with_name(f"{given.name}.parquet")],
-        sorted(given.parent.glob(f"{given.name}-*.parquet")),
-    ):
-        found = [file for file in candidates if file.is_file()]
-        if found:
-            return found
-    raise DataError(given, 0, "file", "must be a .jsonl or .parquet file or the stem of one")
+
+    samples: list[Sample]
+    problems: list[DataError]
+    ignored: dict[str, int]
 
 
-def load_samples(path: PathLike) -> list[Sample]:
-    """All rows of ``path`` (see :func:`data_files`).
+def load_samples(given: Given) -> list[Sample]:
+    """All rows of ``given``, a path (see ``mixed_r1.data.sources.files.data_files``) or a source's settings.
 
     Raises:
         DataError: the first row that breaks a rule, or that repeats an earlier id.
     """
+    source, rows = _opened(given)
     samples = []
     seen: dict[str, str] = {}
-    for file, line, row in _rows(data_files(path)):
-        sample = _sample(file, line, row)
-        _check_id(seen, sample.id, file, line)
+    for row in rows:
+        sample = _usable(source, row)
+        if (repeated := _repeats(seen, sample.id, row.place)) is not None:
+            raise data_error(source, row.place, repeated)
         samples.append(sample)
     return samples
 
 
-def iter_samples(path: PathLike) -> Iterator[Sample]:
-    """Stream the rows of ``path`` in constant memory; ids are not compared across rows.
+def iter_samples(given: Given) -> Iterator[Sample]:
+    """Stream the rows of ``given`` in constant memory; ids are not compared across rows.
 
     Raises:
         DataError: at the first row that breaks a rule.
     """
-    for file, line, row in _rows(data_files(path)):
-        yield _sample(file, line, row)
+    source, rows = _opened(given)
+    for row in rows:
+        yield _usable(source, row)
 
 
-def check_samples(
-    path: PathLike, *, judge: Callable[[Sample], Sequence[Problem]] | None = None
-) -> list[DataError]:
-    """Every problem of ``path``: schema, duplicate ids, unreadable images, boxes outside their image, and
-    what ``judge`` finds in rows that have none of these. Each says what would mend it.
+def read_samples(given: Given, base: PathLike = Path()) -> Loaded:
+    """The rows of ``given`` for a run: bad ones are left out and told, images stay on disk where they can.
+
+    Relative paths of ``given`` are those of ``base``.
+
+    Raises:
+        DataError: a file that is not there or cannot be read, or one without a row that can be used.
     """
+    source, rows = _opened(given, Path(base), stored=True)
+    samples, problems = [], []
+    ignored: Counter[str] = Counter()
+    seen: dict[str, str] = {}
+    for row in rows:
+        ignored.update(row.ignored)
+        broken = row.problems
+        if row.sample is not None and (repeated := _repeats(seen, row.sample.id, row.place)) is not None:
+            broken = [repeated]
+        if broken or row.sample is None:
+            problems.append(data_error(source, row.place, broken[0]))
+        else:
+            samples.append(row.sample)
+    if not samples:
+        raise problems[0] if problems else DataError(_name(source), 0, "file", "must hold at least one row")
+    return Loaded(samples, problems, dict(ignored))
+
+
+def check_samples(given: Given, *, clip_boxes: float = CLIP_BOXES) -> list[DataError]:
+    """Every problem of ``given``: what training would leave out, and repeated ids."""
     problems: list[DataError] = []
     seen: dict[str, str] = {}
+    count = 0
     try:
-        for file, line, row in _rows(data_files(path)):
-            if isinstance(row, DataError):
-                problems.append(row)
-                continue
-            sample, broken = parse_row(row)
-            if sample is not None:
-                broken = check_images(sample) or list(judge(sample) if judge else ())
-                try:
-                    _check_id(seen, sample.id, file, line)
-                except DataError as error:
-                    problems.append(error)
-            for field, rule in broken:
-                mended = remedy(field, rule, row)
-                problems.append(DataError(file, line, field, f"{rule}; {mended}" if mended else rule))
+        source, rows = _opened(given, stored=True)
+        for row in rows:
+            count += 1
+            broken = list(row.problems)
+            if row.sample is not None:
+                if (repeated := _repeats(seen, row.sample.id, row.place)) is not None:
+                    broken.append(repeated)
+                broken += check_sample(row.sample, clip_boxes=clip_boxes)
+            problems.extend(data_error(source, row.place, problem) for problem in broken)
+        if count == 0:
+            problems.append(DataError(_name(source), 0, "file", "must hold at least one row"))
     except DataError as error:  # the file itself
         problems.append(error)
     return problems
+
+
+def _opened(given: Given, base: Path = Path(), *, stored: bool = False) -> tuple[Source, Iterator[ReadRow]]:
+    spec = SourceSpec.of(given)
+    source = open_source(spec.kind, spec.options, base)
+    return source, read_rows(spec, source, base, stored=stored)
+
+
+def _usable(source: Source, row: ReadRow) -> Sample:
+    if row.sample is None:
+        raise data_error(source, row.place, row.problems[0])
+    return row.sample
+
+
+def _repeats(seen: dict[str, str], name: str, place: str) -> Problem | None:
+    first = seen.setdefault(name, place)
+    return None if first == place else Problem("id", f"must be unique, got {name!r} again (first at {first})")
+
+
+def _name(source: Source) -> str:
+    return str(getattr(source, "path", None) or type(source).__name__)
 
 
 def save_samples(samples: Iterable[Sample], path: PathLike) -> int:
     """Write ``samples`` to a .jsonl or .parquet file, atomically; returns the number of rows.
 
     JSONL puts the images into ``images/`` beside the file, named by their content's SHA-256; Parquet embeds
-    them. Encoded images (bytes or paths) are written byte for byte, PIL images as PNG. What is read back
-    equals what was written, apart from how an image is held (path, bytes or PIL).
+    them. Encoded images (bytes or paths) are written byte for byte, but for photos that have to be turned;
+    these and PIL images become PNG. What is read back equals what was written, apart from how an image is
+    held (path, bytes or PIL).
 
     Raises:
         ValueError: another suffix, or metadata that JSON cannot hold.
@@ -132,75 +160,6 @@ def save_samples(samples: Iterable[Sample], path: PathLike) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary:
         return (_write_jsonl if target.suffix == ".jsonl" else _write_parquet)(samples, temporary)
-
-
-def _check_id(seen: dict[str, str], name: str, file: Path, line: int) -> None:
-    first = seen.setdefault(name, f"{file}:{line}")
-    if first != f"{file}:{line}":
-        raise DataError(file, line, "id", f"must be unique, got {name!r} again (first at {first})")
-
-
-def _sample(file: Path, line: int, row: Any) -> Sample:
-    if isinstance(row, DataError):
-        raise row
-    sample, problems = parse_row(row)
-    if sample is None:
-        raise DataError(file, line, *problems[0])
-    return sample
-
-
-def _rows(files: Iterable[Path]) -> Iterator[tuple[Path, int, Any]]:
-    """(file, 1-based row, plain row or the DataError that stands for it)."""
-    for file in files:
-        yield from _jsonl_rows(file) if file.suffix == ".jsonl" else _parquet_rows(file)
-
-
-def _jsonl_rows(file: Path) -> Iterator[tuple[Path, int, Any]]:
-    with file.open("rb") as stream:
-        for line, raw in enumerate(stream, start=1):
-            if not raw.strip():
-                continue
-            row = parse_line(raw)
-            if isinstance(row, ValueError):
-                yield file, line, DataError(file, line, "row", str(row))
-            else:
-                yield file, line, _resolved(row, file.parent)
-
-
-def parse_line(raw: bytes) -> Any:
-    """The JSON value of one line, or the ValueError that says what is wrong with it."""
-    try:
-        return json.loads(raw, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        return ValueError(f"must be one JSON object, got {error}")
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name}, which JSON does not have")
-
-
-def _resolved(row: Any, directory: Path) -> Any:
-    """Relative image paths are those of ``directory``."""
-    if isinstance(row, dict) and isinstance(row.get("images"), list):
-        row["images"] = [
-            str(directory / image) if isinstance(image, str) else image for image in row["images"]
-        ]
-    return row
-
-
-def _parquet_rows(file: Path) -> Iterator[tuple[Path, int, Any]]:
-    import pyarrow as pa
-
-    from mixed_r1.data.parquet import iter_rows
-
-    try:
-        for line, row in enumerate(iter_rows(file), start=1):
-            if isinstance(row, ValueError):
-                yield file, line, DataError(file, line, "row", str(row))
-            else:
-                yield file, line, _resolved(row, file.parent)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(file, 0, "file", f"must be readable Parquet, got {error}") from None
 
 
 def _write_parquet(samples: Iterable[Sample], temporary: Path) -> int:
@@ -225,7 +184,7 @@ def _write_jsonl(samples: Iterable[Sample], temporary: Path) -> int:
     return count
 
 
-def _store_image(source: Any, folder: Path) -> str:
+def _store_image(source: object, folder: Path) -> str:
     payload = image_payload(source)
     target = folder / image_name(payload)
     if not target.is_file():

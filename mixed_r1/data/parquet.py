@@ -16,19 +16,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from typing_extensions import Self
 
+from mixed_r1.data.arrow import hub_features, plain_rows
 from mixed_r1.data.storage import image_payload, to_row
+from mixed_r1.images import embedded
 from mixed_r1.schema import Sample
 
 __all__ = [
     "JSON_COLUMNS",
     "ROW_GROUP",
     "SampleWriter",
+    "decoded",
+    "encoded_columns",
     "iter_rows",
     "sample_schema",
     "table_writer",
 ]
 
-JSON_COLUMNS = ("answer", "messages", "reward", "metadata")
+JSON_COLUMNS = ("answer", "alternatives", "messages", "reward", "metadata")
 _TEXT_COLUMNS = ("id", "source", "question", "options")
 JSON_KEY = b"mixed_r1.json_columns"
 ROW_GROUP = 256
@@ -38,10 +42,12 @@ def sample_schema() -> pa.Schema:
     """The Arrow schema of our Parquet files."""
     text, size = pa.string(), pa.list_(pa.int64())
     fields = [
-        *((name, text) for name in ("id", "task", "source", "question", "answer")),
+        *((name, text) for name in ("id", "task", "source", "question", "answer", "alternatives")),
         ("options", pa.list_(text)),
         ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", text)]))),
         ("frame", text),
+        ("image_of", pa.int64()),
+        ("boxes_in", text),
         *((name, size) for name in ("image_size", "resized_size")),
         ("difficulty", pa.float64()),
         *((name, text) for name in ("messages", "reward", "metadata")),
@@ -60,6 +66,7 @@ def _hub_feature(name: str) -> dict[str, Any]:
 
     special: dict[str, dict[str, Any]] = {
         "difficulty": value("float64"),
+        "image_of": value("int64"),
         "images": {"feature": {"_type": "Image"}, "_type": "List"},
         "options": {"feature": value("string"), "_type": "List"},
         "image_size": {"feature": value("int64"), "_type": "List"},
@@ -143,27 +150,27 @@ def iter_rows(
         OSError or pyarrow.ArrowException: the file is not readable Parquet.
     """
     with pq.ParquetFile(file) as source:
-        encoded = (source.schema_arrow.metadata or {}).get(JSON_KEY, b"").decode().split(",")
+        encoded, features = encoded_columns(source.schema_arrow), hub_features(source.schema_arrow)
         for batch in source.iter_batches(batch_size=ROW_GROUP, row_groups=row_groups, columns=columns):
-            for values in batch.to_pylist():
-                try:
-                    yield _from_columns(values, encoded)
-                except (ValueError, RecursionError) as error:
-                    yield ValueError(f"must hold JSON in {', '.join(encoded)}, got {error}")
+            for values in plain_rows(batch, features):
+                yield decoded(values, encoded)
 
 
-def _from_columns(values: dict[str, Any], encoded: list[str]) -> dict[str, Any]:
+def encoded_columns(schema: pa.Schema) -> list[str]:
+    """The columns of our own files that hold JSON text."""
+    names = (schema.metadata or {}).get(JSON_KEY, b"").decode()
+    return names.split(",") if names else []
+
+
+def decoded(values: dict[str, Any], encoded: list[str]) -> dict[str, Any] | ValueError:
+    """A row without its empty columns and with the values of those that hold JSON; or what is wrong."""
     row = {name: value for name, value in values.items() if value is not None}
-    for name in encoded:
-        if name in row:
-            row[name] = json.loads(row[name])
+    try:
+        for name in encoded:
+            if name in row:
+                row[name] = json.loads(row[name])
+    except (ValueError, RecursionError) as error:
+        return ValueError(f"must hold JSON in {', '.join(encoded)}, got {error}")
     if isinstance(row.get("images"), list):
-        row["images"] = [_embedded(image) for image in row["images"]]
+        row["images"] = [embedded(image) for image in row["images"]]
     return row
-
-
-def _embedded(image: Any) -> Any:
-    """A ``{"bytes", "path"}`` struct is its bytes, or where those are absent its path."""
-    if isinstance(image, dict) and set(image) <= {"bytes", "path"}:
-        return image["bytes"] if image.get("bytes") is not None else image.get("path")
-    return image

@@ -10,6 +10,8 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from mixed_r1.config import Config
 from mixed_r1.data.filters import Filter, open_filter
+from mixed_r1.data.spec import Name, SourceSpec
+from mixed_r1.opened import CLIP_BOXES
 from mixed_r1.tasks import TaskName, load_tasks
 
 __all__ = [
@@ -26,28 +28,9 @@ __all__ = [
     "Window",
 ]
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Similarity = Annotated[float, Field(gt=0, le=1)]
 Distance = Annotated[int, Field(ge=0, le=16)]
-
-
-class SourceSpec(Config):
-    """One source, and how its columns become a sample's fields.
-
-    ``fields`` maps a sample's field to a column: a path with dots ("reward_model.answer", "label.0"), a
-    text with {column} in it, or a list of columns (images, options). Without it a row must have a sample's
-    fields already. ``convert`` names what is done to a field after that, in the order given; ``constants``
-    are set last.
-    """
-
-    name: Name
-    kind: str
-    options: dict[str, Any] = {}
-    fields: dict[str, str | tuple[str, ...]] = {}
-    convert: dict[str, str | tuple[str, ...]] = {}
-    constants: dict[str, Any] = {}
-    limit: int | None = Field(default=None, ge=1)
 
 
 class Dedup(Config):
@@ -223,6 +206,7 @@ class Recipe(Config):
     custom_tasks: tuple[str, ...] = ()  # of your own, package.module:ClassName; before what may name them
     sources: tuple[SourceSpec, ...] = Field(min_length=1)
     max_pixels: int = 64 * 1024 * 1024
+    clip_boxes: float = Field(default=CLIP_BOXES, ge=0)  # pixels by which boxes may leave their image
     filters: tuple[SerializeAsAny[Filter], ...] = ()
     dedup: Dedup | None = Dedup()
     contamination: Contamination | None = None

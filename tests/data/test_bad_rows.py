@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixed_r1.data import check_samples, load_samples
+from mixed_r1.data.columns import CONVERTERS
 from mixed_r1.data.engine import build
-from mixed_r1.data.engine.fields import CONVERTERS
 from mixed_r1.data.recipe import Recipe
 from mixed_r1.schema import TASKS
 

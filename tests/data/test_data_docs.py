@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mixed_r1.data.engine.fields import CONVERTERS
+from mixed_r1.data.columns import CONVERTERS
 from mixed_r1.data.filters import FILTERS
 from mixed_r1.data.recipe import Difficulty, Recipe
 from mixed_r1.data.sources import KINDS, ListSource

@@ -153,10 +153,8 @@ ROW = {"id": "a", "task": "yes_no", "question": "?", "answer": "yes"}
         ({**ROW, "answer": "maybe"}, "answer", "must be 'yes' or 'no' for task yes_no, got 'maybe'"),
         ({**ROW, "task": "poem"}, "task", "must be one of yes_no"),
         ({k: v for k, v in ROW.items() if k != "answer"}, "answer", "Field required"),
-        ({**ROW, "colour": 1}, "colour", "Extra inputs are not permitted"),
         ({**ROW, "task": "multiple_choice"}, "options", "must list at least one choice"),
         ({**ROW, "task": "grounding", "answer": [4, 4, 1, 1]}, "answer", "x1 < x2"),
-        ({**ROW, "images": "one.png"}, "images", "must be a list of paths"),
         ([1, 2], "row", "must be an object of fields, got list"),
     ],
 )
@@ -195,7 +193,7 @@ def test_check_lists_every_problem(tmp_path):
             **ROW,
             "id": "b",
             "task": "grounding",
-            "answer": [[0, 0, 21, 5], [1, 1, 2, 2]],
+            "answer": [[0, 0, 22, 5], [1, 1, 2, 2]],
             "images": ["good.png"],
         },
         {**ROW, "id": "c", "task": "grounding", "answer": [1, 1, 2, 2]},
@@ -227,10 +225,10 @@ def test_duplicate_ids_are_an_error(tmp_path):
 def test_files_that_are_no_data(tmp_path):
     with pytest.raises(DataError, match="must exist"):
         load_samples(tmp_path / "absent.jsonl")
-    with pytest.raises(DataError, match="must be a .jsonl or .parquet file or the stem of one"):
+    with pytest.raises(DataError, match="must be a file of rows .*, the stem of one, or a folder"):
         load_samples(tmp_path / "absent")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(DataError, match="must be readable Parquet"):
+    with pytest.raises(DataError, match="must be readable"):
         load_samples(tmp_path / "torn.parquet")
     assert len(check_samples(tmp_path / "torn.parquet")) == 1
     with pytest.raises(ValueError, match="path must end in .jsonl or .parquet"):

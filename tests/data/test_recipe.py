@@ -28,7 +28,7 @@ def test_wrong_sources(tmp_path):
     def attempt(**spec):
         build(Recipe.from_mapping({"name": "x", "sources": [{"name": "a", **spec}]}), tmp_path / "out")
 
-    with pytest.raises(ConfigError, match="kind must be one of jsonl, parquet"):
+    with pytest.raises(ConfigError, match="kind must be one of files, jsonl, parquet"):
         attempt(kind="xml")
     with pytest.raises(ConfigError, match="kind must name something that can be imported"):
         attempt(kind="no_such_module:Source")
@@ -36,7 +36,7 @@ def test_wrong_sources(tmp_path):
         attempt(kind="json:loads")
     with pytest.raises(ConfigError, match="did you mean path"):
         attempt(kind="jsonl", options={"paht": "x"})
-    with pytest.raises(FileNotFoundError, match="path must be a .jsonl file"):
+    with pytest.raises(FileNotFoundError, match="path must exist"):
         attempt(kind="jsonl", options={"path": "absent.jsonl"})
 
 

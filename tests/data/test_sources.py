@@ -6,10 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixed_r1.config import ConfigError
-from mixed_r1.data.checks import Problem
-from mixed_r1.data.engine.fields import map_fields, normalised
+from mixed_r1.data.columns import map_fields
+from mixed_r1.data.reading import read_fields
 from mixed_r1.data.recipe import SourceSpec
 from mixed_r1.data.sources import KINDS, open_source
+from mixed_r1.opened import Problem
 
 
 def rows_of(source, size=3):
@@ -141,7 +142,7 @@ def test_datasets_saved_to_disk(tmp_path, make_picture):
         },
         convert={"answer": "index_to_letter"},
     )
-    row = normalised(map_fields(found[2][1], spec))
+    row = read_fields(found[2][1], spec, tmp_path)[0]
     assert row["images"] == [make_picture(2), make_picture(2)], "the stored bytes, not decoded ones"
     assert (row["options"], row["answer"], row["question"]) == (["p", "q"], "B", "Which of 1?")
     with pytest.raises(ValueError, match=r"split must be one of \['train'\], got None"):

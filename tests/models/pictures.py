@@ -1,5 +1,4 @@
-"""Images in every mode, orientation and container that Pillow writes, with what stock software shows of
-each."""
+"""Images in every mode, orientation and container that Pillow writes, and what stock software shows."""
 
 from __future__ import annotations
 

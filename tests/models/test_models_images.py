@@ -87,8 +87,11 @@ def test_every_form_of_a_source_is_the_same_image(tmp_path):
     opened = Image.open(io.BytesIO(payload))
     forms = [path, str(path), path.as_uri(), bytearray(payload), memoryview(payload), text, opened]
     forms += [f"data:image/jpeg;base64,{text}", "\n".join(text[i : i + 76] for i in range(0, len(text), 76))]
-    forms += [{"bytes": payload, "path": "absent.jpg"}, {"bytes": None, "path": str(path)}]
-    forms += [{"bytes": payload}]
+    forms += [
+        {"bytes": payload, "path": "absent.jpg"},
+        {"bytes": None, "path": str(path)},
+        {"bytes": payload},
+    ]
     for source in forms:
         shown = open_image(source)
         assert np.array_equal(np.asarray(shown), expected)
@@ -121,7 +124,7 @@ def test_no_message_prints_an_encoded_image():
 
 
 def test_what_we_write_and_send_needs_no_turning_and_no_white(tmp_path):
-    """Written bytes carry no orientation; sent ones show the same pixels to those who drop opacity."""
+    """Written bytes carry no orientation; sent ones show the same pixels also to who drops opacity."""
     chosen = [picture for picture in PICTURES if "turned 6" in picture.name or "RGBA" in picture.name]
     rows = [
         Sample(id=str(i), task="math", question="?", answer="1", images=(payload,))

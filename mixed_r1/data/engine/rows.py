@@ -18,17 +18,19 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from mixed_r1.data.checks import Problem, box_problems, parse_row
+from mixed_r1.chat import chat_messages
 from mixed_r1.data.engine.features import FeatureWriter, Needs
-from mixed_r1.data.engine.fields import map_fields, normalised
+from mixed_r1.data.engine.fields import normalised
 from mixed_r1.data.filters import Filter, Row
 from mixed_r1.data.parquet import SampleWriter
+from mixed_r1.data.reading import parse_row, read_fields
 from mixed_r1.data.recipe import Recipe, SourceSpec
 from mixed_r1.data.sources import Partition, Source, open_source
 from mixed_r1.data.storage import image_payload
 from mixed_r1.files import atomic_path
 from mixed_r1.frames import convert
-from mixed_r1.images import ImageError, open_image
+from mixed_r1.images import ImageError, image_bytes
+from mixed_r1.opened import OpenedRow, Problem, RowError, open_row
 from mixed_r1.schema import Sample
 from mixed_r1.tasks import load_tasks
 
@@ -103,11 +105,12 @@ def run_partition(job: RowsJob) -> dict[str, Any]:
 
 
 def _outcomes(job: RowsJob, spec: SourceSpec) -> Iterator[Kept | Reject]:
-    rows = _source(spec, job.recipe.base).read(job.partition)
-    for number, (place, raw) in enumerate(rows):
+    source, base = _source(spec, job.recipe.base), job.recipe.base
+    for number, (place, raw) in enumerate(source.read(job.partition)):
         if job.limit is not None and number >= job.limit:
             return
-        yield _outcome(job, spec, place, raw)
+        home = base / spec.image_folder if spec.image_folder is not None else source.home(place) or base
+        yield _outcome(job, spec, place, raw, home)
 
 
 @lru_cache(maxsize=4)
@@ -121,7 +124,9 @@ def _source(spec: SourceSpec, base: Path) -> Source:
     return _opened(spec.model_dump_json(), base)
 
 
-def _outcome(job: RowsJob, spec: SourceSpec, place: str, raw: dict[str, Any] | Problem) -> Kept | Reject:
+def _outcome(
+    job: RowsJob, spec: SourceSpec, place: str, raw: dict[str, Any] | Problem, home: Path
+) -> Kept | Reject:
     def reject(stage: str, reason: str, detail: object, name: str = "") -> Reject:
         text = str(detail).replace(f"{job.recipe.base}/", "")  # the same wherever the recipe lies
         return Reject(stage, reason, text, spec.name, place, name)
@@ -129,7 +134,7 @@ def _outcome(job: RowsJob, spec: SourceSpec, place: str, raw: dict[str, Any] | P
     if isinstance(raw, Problem):
         return reject("source", raw.field, raw.rule)
     try:
-        fields = normalised(map_fields(raw, spec))
+        fields = normalised(read_fields(raw, spec, home)[0])
     except ValueError as error:
         return reject("normalise", "fields", error)
     fields["id"] = f"{spec.name}/{fields.get('id', place)}"
@@ -137,31 +142,34 @@ def _outcome(job: RowsJob, spec: SourceSpec, place: str, raw: dict[str, Any] | P
     sample, problems = parse_row(fields)
     if sample is None:
         return reject("normalise", problems[0].field, problems[0].rule, fields["id"])
+    recipe = job.recipe
     try:
-        payloads = [image_payload(_located(image, job.recipe.base)) for image in sample.images]
-        opened = [open_image(payload, max_pixels=job.recipe.max_pixels) for payload in payloads]
+        # Once from disk: what is opened, hashed and written is the same.
+        sources = tuple(image_bytes(image) for image in sample.images)
+        stored = sample.model_copy(update={"images": sources}) if sources else sample
+        row = open_row(stored, max_pixels=recipe.max_pixels, clip_boxes=recipe.clip_boxes)
+        chat_messages(sample)
     except ImageError as error:
         return reject("check", "image", error, sample.id)
-    sample = _with_pixels(sample, payloads, opened)
-    problems = box_problems(sample, [image.size for image in opened])
-    if problems:
-        return reject("check", problems[0].field, problems[0].rule, sample.id)
-    rejected = _filtered(job.recipe.filters, Row(sample, [image.size for image in opened]))
+    except RowError as error:
+        field, rule = error.problems[0]
+        return reject("check", "image" if field.startswith("images") else field, rule, sample.id)
+    except ValueError as error:
+        return reject("check", "messages", error, sample.id)
+    payloads = [image_payload(image) for image in sources]
+    sample = _with_pixels(row, payloads)
+    rejected = _filtered(recipe.filters, Row(sample, [image.size for image in row.images]))
     if rejected is not None:
         return reject("filter", *rejected, sample.id)
-    return Kept(sample, payloads, opened)
+    return Kept(sample, payloads, row.images)
 
 
-def _located(image: Any, base: Path) -> Any:
-    """Paths that are not absolute are the recipe's."""
-    return base / image if isinstance(image, str) else image
-
-
-def _with_pixels(sample: Sample, payloads: list[bytes], opened: list[Image.Image]) -> Sample:
+def _with_pixels(row: OpenedRow, payloads: list[bytes]) -> Sample:
     """Images as bytes, their size where there is one, boxes in its pixels."""
+    sample = row.sample
     update: dict[str, Any] = {"images": tuple(payloads)} if payloads else {}
-    if len(opened) == 1 and sample.image_size is None:
-        update["image_size"] = opened[0].size
+    if len(row.images) == 1 and sample.image_size is None:
+        update["image_size"] = row.images[0].size
     size = update.get("image_size", sample.image_size)
     if sample.boxes and sample.frame != "pixels" and size is not None:
         update["answer"] = tuple(convert(box, sample.frame, "pixels", size) for box in sample.boxes)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from mixed_r1.config import Config
-from mixed_r1.data.checks import Problem
+from mixed_r1.opened import Problem
 
 __all__ = ["ListSource", "Partition", "RawRow", "Source", "cut"]
 
@@ -43,6 +43,10 @@ class Source(Config):
         """The files whose change makes the rows stale."""
         raise NotImplementedError
 
+    def home(self, place: str) -> Path | None:
+        """The folder in which relative image paths of the row at ``place`` start; None: the recipe's."""
+        return None
+
     def partitions(self, rows: int) -> list[Partition]:
         """Cut into partitions of about ``rows`` rows; the same files give the same partitions."""
         raise NotImplementedError
@@ -50,6 +54,10 @@ class Source(Config):
     def read(self, partition: Partition) -> Iterator[RawRow]:
         """The rows of one partition, in order."""
         raise NotImplementedError
+
+    def stored(self, partition: Partition) -> Iterator[RawRow]:
+        """The same, with images left where they are, as StoredImage, where the layout allows it."""
+        return self.read(partition)
 
 
 class ListSource(Source):

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Literal
 
-from mixed_r1.data.checks import Problem
 from mixed_r1.data.sources.base import Partition, RawRow, cut
 from mixed_r1.data.sources.coco import Mode, objects_row
 from mixed_r1.data.sources.hub import HubDataset
+from mixed_r1.opened import Problem
 
 __all__ = ["HubObjects"]
 
