@@ -19,10 +19,11 @@ from PIL import Image
 from torch import Tensor
 
 from mixed_r1.chat import chat_messages
-from mixed_r1.frames import Box, PredictedFrame, convert
-from mixed_r1.images import open_image
+from mixed_r1.frames import Box, PredictedFrame, Size, convert
 from mixed_r1.models.attention import ATTENTION
 from mixed_r1.models.prompt import Prompt
+from mixed_r1.models.template import render
+from mixed_r1.opened import CLIP_BOXES, box_image, open_row
 from mixed_r1.schema import Sample
 from mixed_r1_kernels.verify.settings import Think
 
@@ -121,23 +122,31 @@ class ModelAdapter(ABC):
         wide_Rd, blocks_vd = hidden_Rd.float(), torch.split(weight_Vd, 8192)
         return torch.cat([wide_Rd @ block_vd.T.float() for block_vd in blocks_vd], dim=1)
 
-    def encode(self, sample: Sample, *, max_tokens: int | None = None) -> Prompt:
+    def encode(
+        self, sample: Sample, *, max_tokens: int | None = None, clip_boxes: float = CLIP_BOXES
+    ) -> Prompt:
         """Chat template, tokenizer and image processor; image placeholders expanded to one token per feature.
 
+        Boxes that leave their image by up to ``clip_boxes`` pixels are cut to it in the prompt's ``row``.
+
         Raises:
-            ImageError: an image that cannot be read.
+            RowError: an image that cannot be opened, boxes that cannot be placed (see ``open_row``).
             ValueError: messages that cannot be rendered, text that holds an image placeholder, or more tokens
                 than ``max_tokens``.
         """
-        images = [open_image(source) for source in sample.images]
+        row, images = open_row(sample, clip_boxes=clip_boxes)
         pixel_inputs, runs, model_sizes = self._process_images(images) if images else ({}, [], [])
-        text = self.tokenizer.apply_chat_template(
-            chat_messages(sample, self.system_prompt), tokenize=False, add_generation_prompt=True
-        )
+        text = render(self.tokenizer, chat_messages(sample, self.system_prompt))
         token_ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         input_ids = torch.tensor(self._expanded(token_ids, runs), dtype=torch.int64)
+        num_image_tokens = sum(run.count(self.image_token_id) for run in runs)
         if max_tokens is not None and len(input_ids) > max_tokens:
-            raise ValueError(f"prompt must have at most {max_tokens} tokens, got {len(input_ids)}")
+            images_too = (
+                f", {num_image_tokens} of them of images (see max_pixels)" if num_image_tokens else ""
+            )
+            raise ValueError(
+                f"prompt must have at most {max_tokens} tokens, got {len(input_ids)}{images_too}"
+            )
         position_ids = self._prompt_positions(input_ids, pixel_inputs)
         return Prompt(
             input_ids=input_ids,
@@ -146,7 +155,8 @@ class ModelAdapter(ABC):
             pixel_inputs=pixel_inputs,
             image_sizes=tuple(image.size for image in images),
             model_image_sizes=tuple(model_sizes),
-            num_image_tokens=sum(run.count(self.image_token_id) for run in runs),
+            num_image_tokens=num_image_tokens,
+            row=_as_seen(row, [image.size for image in images], model_sizes),
         )
 
     def _expanded(self, token_ids: list[int], runs: list[list[int]]) -> list[int]:
@@ -261,8 +271,14 @@ def rendered_thought(tokenizer: Any, tag: str) -> Think:
     ``<tag>``.
     """
     messages = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    text = render(tokenizer, messages)
     return "prefilled" if text.rstrip().endswith(f"<{tag}>") else "written"
+
+
+def _as_seen(row: Sample, sizes: Sequence[Size], model_sizes: Sequence[Size]) -> Sample:
+    """``row`` with the size at which the model sees the image that its boxes are in."""
+    number = box_image(row, sizes) if row.boxes else None
+    return row if number is None else row.model_copy(update={"resized_size": model_sizes[number]})
 
 
 def _check_count(is_image: Tensor, image_features: Tensor | None) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from mixed_r1.schema import Sample
+
 __all__ = ["Prompt"]
 
 
@@ -23,6 +25,9 @@ class Prompt:
     image_sizes: tuple[tuple[int, int], ...] = ()  # (width, height) of the originals, pixels
     model_image_sizes: tuple[tuple[int, int], ...] = ()  # (width, height) as the model sees them, pixels
     num_image_tokens: int = 0  # placeholders in input_ids = rows of image_features() for this prompt
+    # The row as its completions are scored: boxes in pixels of the image as it is shown, with the sizes that
+    # take the model's boxes there.
+    row: Sample | None = None
 
     def __len__(self) -> int:
         return int(self.input_ids.numel())

@@ -213,11 +213,7 @@ def _row(sample: Sample, batch: RewardBatch, lines: slice, answers: list[str]) -
 
 def as_scored(sample: Sample, prompt: Prompt) -> Sample:
     """The row with the image sizes that turn the model's boxes into pixels of the original."""
-    if not sample.boxes or not prompt.image_sizes:
-        return sample
-    return sample.model_copy(
-        update={"image_size": prompt.image_sizes[0], "resized_size": prompt.model_image_sizes[0]}
-    )
+    return prompt.row or sample
 
 
 def _stderr(values: np.ndarray) -> float:

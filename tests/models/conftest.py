@@ -91,14 +91,16 @@ def make_sample() -> Callable[..., Sample]:
 
 @pytest.fixture(scope="session")
 def stock_inputs() -> Callable[..., dict[str, Any]]:
-    """What the stock processor makes of the questions and images of samples: a right-padded batch."""
+    """What the stock processor makes of the questions and images of samples, or of the ``content`` of a
+    message: a right-padded batch."""
 
-    def process(adapter: ModelAdapter, *samples: Sample) -> dict[str, Any]:
+    def process(adapter: ModelAdapter, *samples: Sample, content: Any = None) -> dict[str, Any]:
         conversations = [
             [
                 {
                     "role": "user",
-                    "content": [{"type": "image", "image": image} for image in sample.images]
+                    "content": content
+                    or [{"type": "image", "image": image} for image in sample.images]
                     + [{"type": "text", "text": sample.question}],
                 }
             ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mixed_r1.images import ImageError
 from mixed_r1.models import tiny_adapter
+from mixed_r1.opened import RowError
 
 
 def test_inputs_equal_the_stock_processor(adapter, mixed_samples, stock_inputs):
@@ -163,6 +163,6 @@ def test_bad_messages_name_the_rule(adapter, make_sample, make_image, messages, 
         adapter.encode(make_sample("", make_image(48, 48), messages=tuple(messages)))
 
 
-def test_a_broken_image_is_an_image_error(adapter, make_sample):
-    with pytest.raises(ImageError, match="decodable"):
+def test_a_broken_image_is_a_row_error(adapter, make_sample):
+    with pytest.raises(RowError, match="images.0: image .* must be decodable"):
         adapter.encode(make_sample("?", b"\x89PNG\r\n\x1a\nbroken"))
