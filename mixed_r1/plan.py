@@ -27,19 +27,21 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from mixed_r1.config import ConfigError
-from mixed_r1.data import load_samples
 from mixed_r1.data.stats import commonest_golds
-from mixed_r1.images import ImageError
-from mixed_r1.models import Prompt, load_adapter
+from mixed_r1.models import ModelAdapter, Prompt, load_adapter
 from mixed_r1.models.load import FAMILIES
 from mixed_r1.models.packing import PackItem, partition
+from mixed_r1.models.template import check_template
+from mixed_r1.schema import Sample
 from mixed_r1.train.collect import open_mixture
+from mixed_r1.train.rows import RunRows
 from mixed_r1.train.scoring import effective_config
 from mixed_r1.train_config import TrainConfig
 
 __all__ = ["FirstStep", "Plan", "first_step", "plan"]
 
 GIB = 2**30
+SHOWN = 3  # rows that cannot be used of which a plan says why
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,7 @@ class FirstStep:
     trained_tokens: int
     packs: int  # of the rank that has the most
     constants: dict[str, tuple[str, float]]  # by task, the commonest gold of all rows and its share
+    notes: list[str]  # rows and columns that are left out, and what is evaluated
 
     def lines(self) -> list[str]:
         """For a terminal."""
@@ -177,6 +180,7 @@ class FirstStep:
             f"{self.image_tokens:,} of images",
             f"packs       at most {self.packs} a rank, {self.trained_tokens:,} trained tokens",
             *([f"constants   the commonest gold earns {constants}"] if constants else []),
+            *(f"note        {note}" for note in self.notes),
         ]
 
 
@@ -184,28 +188,33 @@ def first_step(config: TrainConfig, *, ranks: int = 1) -> FirstStep:
     """Read the data, draw the rows of the first step, encode and pack them. No weight is loaded.
 
     Raises:
-        DataError, ValueError: rows that are not valid, or do not fit ``mixture`` and ``order``.
+        DataError, ConfigError: no row can be used, or the rows do not fit ``mixture`` and ``order``, or the
+            model's chat template does not show what they say.
     """
     adapter = load_adapter(config.model, weights=False, **config.load_options())
-    samples = load_samples(config.data)
-    if config.validation:
-        load_samples(config.validation)
+    rows = RunRows(config)
+    samples = rows.train
+    check_template(adapter.tokenizer, [*samples, *rows.evaluation.validation], config.system_prompt)
     mixture = open_mixture(config, samples)
     prompts: list[Prompt] = []
     tasks: Counter[str] = Counter()
+    skipped: dict[str, str] = {}
     drawn = bad = 0  # rows in all, and unusable rows since the last good one
     while len(prompts) < config.prompts_per_step and bad <= 2 * max(len(samples), config.prompts_per_step):
         sample = samples[mixture.next(1)[0]]
         drawn += 1
         bad += 1
         try:
-            prompts.append(adapter.encode(sample, max_tokens=config.max_prompt_tokens))
-        except (ImageError, ValueError):
+            prompts.append(adapter.encode(sample, **config.encode_options()))
+        except ValueError as error:
+            skipped[sample.id] = str(error)
             continue
         bad = 0
         tasks[sample.task] += 1
     if len(prompts) < config.prompts_per_step:
-        raise ConfigError(f"data must hold rows that can be encoded, got {drawn - len(prompts)} bad ones")
+        name, problem = next(iter(skipped.items()))
+        bad_ones = f"got {drawn - len(prompts)} bad ones; {name}: {problem}"
+        raise ConfigError(f"data must hold rows that can be encoded, {bad_ones}")
     packs, tokens = _packs(config, prompts, ranks)
     return FirstStep(
         tasks=dict(tasks),
@@ -215,7 +224,25 @@ def first_step(config: TrainConfig, *, ranks: int = 1) -> FirstStep:
         trained_tokens=tokens,
         packs=packs,
         constants=commonest_golds(samples),
+        notes=[
+            *rows.messages,
+            *(f"row {name} cannot be used: {problem}" for name, problem in list(skipped.items())[:SHOWN]),
+            *_validation_notes(config, adapter, rows.evaluation.validation),
+            *filter(None, [rows.evaluation.line()]),
+        ],
     )
+
+
+def _validation_notes(config: TrainConfig, adapter: ModelAdapter, rows: Sequence[Sample]) -> list[str]:
+    """The rows among those to evaluate that cannot be asked."""
+    notes = []
+    for sample in rows:
+        try:
+            adapter.encode(sample, **config.encode_options())
+        except ValueError as error:
+            notes.append(f"validation row {sample.id} cannot be used: {error}")
+    more = len(notes) - SHOWN
+    return notes[:SHOWN] + ([f"and {more:,} more validation rows"] if more > 0 else [])
 
 
 def _count(settings: Any, config: TrainConfig) -> tuple[dict[str, int], int]:
@@ -231,11 +258,17 @@ def _count(settings: Any, config: TrainConfig) -> tuple[dict[str, int], int]:
     }
     model.tie_weights()
     counts["language"] = sum(p.numel() for p in model.parameters()) - sum(counts.values())
-    linear = [
-        module
-        for name, module in model.model.language_model.named_modules()
-        if isinstance(module, torch.nn.Linear) and name.rpartition(".")[2] in config.lora_targets
-    ]
+    linear = []
+    for parts, names in (
+        (("language_model",), config.lora_targets),
+        (family.tower, config.lora_vision_targets),
+    ):
+        linear += [
+            module
+            for part in parts
+            for path, module in model.model.get_submodule(part).named_modules()
+            if isinstance(module, torch.nn.Linear) and (path.rpartition(".")[2] in names or "all" in names)
+        ]
     return counts, config.lora_rank * sum(m.in_features + m.out_features for m in linear)
 
 
@@ -269,7 +302,7 @@ def _activations(settings: Any, config: TrainConfig, tokens: int) -> float:
     layer = 10 * text.hidden_size + 2 * _keys(text) + 4 * text.intermediate_size
     layers = text.num_hidden_layers
     values = tokens * (layers * text.hidden_size + layer if config.gradient_checkpointing else layers * layer)
-    if not {"vision", "projector"} <= set(config.freeze):
+    if not config.frozen_tower:
         vision = settings.vision_config
         depth = getattr(vision, "depth", None) or vision.num_hidden_layers
         # Four patches to an image token; a pack may be all image.

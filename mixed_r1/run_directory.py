@@ -66,6 +66,7 @@ class RunDirectory:
         self.summary = self.path / "summary.json"
         self.control = self.path / "control.json"
         self.report = self.path / "report.html"
+        self.lock = self.path / ".lock"  # held by the process whose run this is
         self.checkpoints = self.path / "checkpoints"
         self.latest_checkpoint = self.checkpoints / LATEST
         self.tensorboard = self.path / "tensorboard"

@@ -12,8 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mixed_r1.config import Config
+from mixed_r1.data.spec import SourceSpec
+from mixed_r1.opened import CLIP_BOXES
 from mixed_r1.rewards import RewardConfig
 from mixed_r1.schema import TASKS
+from mixed_r1.tasks import task_of
 
 __all__ = [
     "EvaluationSettings",
@@ -44,9 +47,12 @@ class ModelSettings(Config):
     lora_rank: int = Field(0, ge=0)  # 0: train the weights themselves
     lora_alpha: float = Field(32.0, gt=0)  # adapters are scaled by lora_alpha / lora_rank
     lora_targets: tuple[str, ...] = LINEAR_LAYERS  # linear layers of the language model
+    lora_vision_targets: tuple[str, ...] = ()  # linear layers of the vision tower and projector; [all]: all
 
     @model_validator(mode="after")
     def _check_lora(self) -> ModelSettings:
+        if self.lora_vision_targets and not self.lora_rank:
+            raise ValueError("lora_rank must be at least 1 where lora_vision_targets are given, got 0")
         if self.lora_rank and set(self.freeze) != {"vision", "projector"}:
             raise ValueError(
                 f"freeze must be [vision, projector] where lora_rank is above 0, got {list(self.freeze)}"
@@ -56,7 +62,7 @@ class ModelSettings(Config):
     @property
     def frozen_tower(self) -> bool:
         """Whether nothing trains between pixels and image features: then features need no second pass."""
-        return {"vision", "projector"} <= set(self.freeze)
+        return {"vision", "projector"} <= set(self.freeze) and not self.lora_vision_targets
 
     def load_options(self) -> dict[str, Any]:
         """What ``load_adapter`` needs beside the path."""
@@ -67,12 +73,33 @@ class ModelSettings(Config):
 class DataSettings(Config):
     """The rows of the run, and the order in which they are drawn."""
 
-    data: Path  # training rows: JSONL or Parquet
-    validation: Path | None = None  # held-out rows
+    data: (
+        Path | SourceSpec
+    )  # training rows: a file, a folder or a glob, or a source such as {kind: coco, ...}
+    validation: Path | SourceSpec | None = None  # held-out rows
+    # Of both, where they do not say it themselves: see SourceSpec
+    columns: dict[str, str | tuple[str, ...]] = {}  # ours: theirs
+    convert: dict[str, str | tuple[str, ...]] = {}
+    task: str | None = None  # of every row
+    image_folder: Path | None = None  # where relative image paths start; default: beside the file
+    clip_boxes: float = Field(CLIP_BOXES, ge=0)  # pixels by which boxes may leave their image
     mixture: Literal["equal", "proportional"] | dict[str, float] = "proportional"  # or a weight per source
     order: Literal["random", "difficulty", "curriculum"] = "random"  # of the rows of a source
     curriculum_spread: float = Field(0.2, ge=0)  # 0: strictly easy to hard; 1: up to half the run off
     max_prompt_tokens: int = Field(8192, ge=1)  # longer prompts are left out and counted
+
+    def source(self, name: Literal["data", "validation"] = "data") -> SourceSpec:
+        """What the training or the validation rows are read from, and how."""
+        spec = SourceSpec.of(getattr(self, name))
+        shared = {key: getattr(self, key) for key in ("columns", "convert", "task", "image_folder")}
+        if spec.fields:
+            del shared["columns"]
+        missing = {key: value for key, value in shared.items() if value and not getattr(spec, key)}
+        return spec.model_copy(update=missing)
+
+    def encode_options(self) -> dict[str, Any]:
+        """How rows become prompts: for ``ModelAdapter.encode``, in training and in evaluation."""
+        return {"max_tokens": self.max_prompt_tokens, "clip_boxes": self.clip_boxes}
 
 
 class SizeSettings(Config):
@@ -157,9 +184,11 @@ class OptimizerSettings(Config):
     """AdamW and its learning rate."""
 
     lr: float = Field(1e-6, gt=0)
+    vision_lr: float | None = Field(None, gt=0)  # of the tower, where it trains; None: lr
+    projector_lr: float | None = Field(None, gt=0)
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"  # after warm-up, down to 0
     warmup_steps: int = Field(0, ge=0)
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)  # of matrices; norms and biases have none
     betas: tuple[Beta, Beta] = (0.9, 0.95)
     max_grad_norm: float = Field(1.0, gt=0)
 
@@ -202,8 +231,19 @@ class TrainConfig(
     out: Path  # the run directory
     seed: int = 0
 
+    @property
+    def rollout_tokens(self) -> int:
+        """Prompt tokens that one rollout of training may hold at once; evaluation keeps to it."""
+        return max(1, self.max_rollout_rows // self.completions_per_prompt) * self.max_prompt_tokens
+
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
+        for name in ("data", "validation"):
+            if getattr(self, name) is not None and (task := self.source(name).task) is not None:
+                try:
+                    task_of(task)
+                except ValueError as error:
+                    raise ValueError(f"task {error}") from None
         if self.zero_stage == 0 and (self.dtype == "bfloat16" or self.offload == "cpu"):
             raise ValueError("zero_stage must be at least 1 where dtype is bfloat16 or offload is cpu, got 0")
         if self.completions_per_prompt < 2 and self.advantage != "batch":
@@ -216,4 +256,7 @@ class TrainConfig(
             raise ValueError(f"{rule}, got {self.overlong_margin}")
         if self.server_kind.endswith("_lora") and not self.lora_rank:
             raise ValueError(f"lora_rank must be at least 1 where server_kind is {self.server_kind!r}, got 0")
+        if self.lora_vision_targets and self.server_kind in ("vllm_lora", "transformers_lora"):
+            rule = "lora_vision_targets must be empty where a server takes adapters (server_kind"
+            raise ValueError(f"{rule} {self.server_kind!r}), got {list(self.lora_vision_targets)}")
         return self

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mixed_r1.cli.console import mean_and_error, plain_table
-from mixed_r1.data import load_samples
-from mixed_r1.data.mixture import held_out
+from mixed_r1.data import read_samples
 from mixed_r1.models import load_adapter
 from mixed_r1.rollout import SamplingParams
 from mixed_r1.schema import task_order
 from mixed_r1.train import TrainConfig, evaluate, make_reward
+from mixed_r1.train.rows import EvaluationRows, left_out_lines, tell
 
 __all__ = ["run_evaluation"]
 
@@ -32,12 +32,15 @@ def run_evaluation(
     """Evaluate, print the table, and return (and write) the records of both modes."""
     paths = [f"model={json.dumps(str(model))}", f"data={json.dumps(str(samples))}", "out=."]
     settings = TrainConfig.load(config, [*paths, *overrides])
-    rows = held_out(load_samples(settings.data), settings.eval_samples)
+    loaded = read_samples(settings.source())
+    chosen = EvaluationRows(settings, [], loaded.samples)
+    rows = chosen.validation
+    tell(console, [*left_out_lines("rows", loaded), chosen.line()])
     device = _device(settings.device)
     adapter = load_adapter(settings.model, device=device, **settings.load_options())
     known = rows
     if config is not None and settings.reward.for_task("open_ended").open_ended.is_calibrated:
-        known = load_samples(TrainConfig.load(config, overrides).data)  # as in training
+        known = read_samples(TrainConfig.load(config, overrides).source()).samples  # as in training
     reward = make_reward(settings, adapter, known)
     records: list[dict[str, Any]] = []
     with Progress(console=console, transient=True) as progress:
@@ -51,9 +54,12 @@ def run_evaluation(
                 completions_per_sample=settings.eval_completions,
                 seed=settings.seed,
                 max_rows=settings.max_rollout_rows,
+                max_tokens_at_once=settings.rollout_tokens,
+                encode_options=settings.encode_options(),
                 on_progress=lambda count: progress.advance(bar, count),
             )
             records += result.records()
+    tell(console, [f"row {name} left out: {problem}" for name, problem in result.skipped.items()])
     _show(console, records)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -37,12 +37,13 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 
 class Loaded(NamedTuple):
     """Rows for a run: those that can be used, what is wrong with the others, and which columns no row of ours
-    has a use for (each with the number of rows that have it).
+    has a use for (each with the number of rows that have it). Ids differ.
     """
 
     samples: list[Sample]
     problems: list[DataError]
     ignored: dict[str, int]
+    renamed: int = 0  # rows that repeat an id: their place was added to it
 
 
 def load_samples(given: Given) -> list[Sample]:
@@ -84,19 +85,21 @@ def read_samples(given: Given, base: PathLike = Path()) -> Loaded:
     source, rows = _opened(given, Path(base), stored=True)
     samples, problems = [], []
     ignored: Counter[str] = Counter()
+    renamed = 0
     seen: dict[str, str] = {}
     for row in rows:
         ignored.update(row.ignored)
-        broken = row.problems
-        if row.sample is not None and (repeated := _repeats(seen, row.sample.id, row.place)) is not None:
-            broken = [repeated]
-        if broken or row.sample is None:
-            problems.append(data_error(source, row.place, broken[0]))
-        else:
-            samples.append(row.sample)
+        if row.sample is None:
+            problems.append(data_error(source, row.place, row.problems[0]))
+            continue
+        sample = row.sample
+        if _repeats(seen, sample.id, row.place) is not None:  # sets with a row for each question have these
+            sample = sample.model_copy(update={"id": f"{sample.id} ({row.place})"})
+            renamed += 1
+        samples.append(sample)
     if not samples:
         raise problems[0] if problems else DataError(_name(source), 0, "file", "must hold at least one row")
-    return Loaded(samples, problems, dict(ignored))
+    return Loaded(samples, problems, dict(ignored), renamed)
 
 
 def check_samples(given: Given, *, clip_boxes: float = CLIP_BOXES) -> list[DataError]:

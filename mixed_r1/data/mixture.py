@@ -141,7 +141,11 @@ class MixtureSampler:
             ValueError: the state of other data, weights, order or seed; the message names what differs.
         """
         own = self.state_dict()
-        for key in ("seed", "sizes", "weights", "order"):
+        had, has = state.get("sizes") or {}, own["sizes"]
+        for name in sorted({*had, *has}):
+            if had.get(name, 0) != has.get(name, 0):
+                raise ValueError(f"source {name!r} must have {had.get(name, 0)} rows, got {has.get(name, 0)}")
+        for key in ("seed", "weights", "order"):
             if state.get(key) != own[key]:
                 raise ValueError(f"state must have the sampler's {key} {own[key]}, got {state.get(key)}")
         self._taken = {name: int(state["taken"][name]) for name in self._rows}

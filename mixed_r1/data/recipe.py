@@ -12,7 +12,7 @@ from mixed_r1.config import Config
 from mixed_r1.data.filters import Filter, open_filter
 from mixed_r1.data.spec import Name, SourceSpec
 from mixed_r1.opened import CLIP_BOXES
-from mixed_r1.tasks import TaskName, load_tasks
+from mixed_r1.tasks import TaskName, load_tasks, task_of
 
 __all__ = [
     "Balance",
@@ -236,7 +236,10 @@ class Recipe(Config):
 
     @field_validator("sources")
     @classmethod
-    def _names_differ(cls, value: tuple[SourceSpec, ...]) -> tuple[SourceSpec, ...]:
+    def _check_sources(cls, value: tuple[SourceSpec, ...]) -> tuple[SourceSpec, ...]:
+        for spec in value:
+            if spec.task is not None:
+                task_of(spec.task)
         names = [spec.name for spec in value]
         if len(set(names)) < len(names):
             raise ValueError(f"sources must have different names, got {names}")

@@ -12,7 +12,6 @@ from typing_extensions import Self
 
 from mixed_r1.config import Config, ConfigError
 from mixed_r1.data.sources import source_options
-from mixed_r1.tasks import TaskName
 
 __all__ = ["Name", "SourceSpec"]
 
@@ -40,7 +39,7 @@ class SourceSpec(Config):
     columns: dict[str, str | tuple[str, ...]] = {}
     fields: dict[str, str | tuple[str, ...]] = {}
     convert: dict[str, str | tuple[str, ...]] = {}
-    task: TaskName | None = None
+    task: str | None = None  # of every row
     constants: dict[str, Any] = {}
     image_folder: Path | None = None
     limit: int | None = Field(default=None, ge=1)

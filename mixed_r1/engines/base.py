@@ -4,7 +4,7 @@ how they are spread over ranks."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mixed_r1.models.packing import Pack
-from mixed_r1.train_config import ModelSettings, OptimizerSettings, TrainConfig
+from mixed_r1.train_config import ModelSettings, TrainConfig
 
-__all__ = ["MOMENTS", "Engine", "adamw", "learning_rate", "read_state", "trainable", "write_state"]
+__all__ = ["MOMENTS", "Engine", "learning_rate", "read_state", "trainable", "write_state"]
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's state of a parameter
 
@@ -65,13 +65,6 @@ def trainable(model: torch.nn.Module, config: ModelSettings) -> dict[str, torch.
     if not parameters:
         raise ValueError(f"freeze must leave something to train, got {config.freeze}")
     return parameters
-
-
-def adamw(parameters: Iterable[Tensor], config: OptimizerSettings) -> torch.optim.AdamW:
-    """AdamW of ``config``. Fused, which is fast on GPUs and on CPUs that hold offloaded optimizer state."""
-    return torch.optim.AdamW(
-        list(parameters), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
-    )
 
 
 def learning_rate(update: int, config: TrainConfig) -> float:

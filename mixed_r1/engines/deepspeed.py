@@ -31,7 +31,8 @@ from deepspeed.utils import (
 )
 from torch import Tensor
 
-from mixed_r1.engines.base import MOMENTS, adamw, learning_rate, read_state, trainable, write_state
+from mixed_r1.engines.base import MOMENTS, learning_rate, read_state, trainable, write_state
+from mixed_r1.engines.groups import adamw, set_rates
 from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.models.packing import Pack
 from mixed_r1.models.policy import completion_logprobs
@@ -57,7 +58,7 @@ class DeepSpeedEngine:
         self.pending = False
         self.norm = 0.0
         self.parameters = trainable(adapter.model, config)
-        self.adamw = adamw(self.parameters.values(), config)
+        self.adamw = adamw(adapter, self.parameters, config)
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=_Policy(adapter, config.temperature), optimizer=self.adamw, config=_settings(config)
         )
@@ -82,7 +83,7 @@ class DeepSpeedEngine:
         self.norm = 0.0
         self.updates += 1
         if self.pending:
-            self.adamw.param_groups[0]["lr"] = self.lr
+            set_rates(self.adamw, self.lr)
             self.engine.step()
             if self.stage > 0:
                 self.norm = float(self.engine.get_global_grad_norm())

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mixed_r1.engines.base import MOMENTS, adamw, learning_rate, read_state, trainable, write_state
+from mixed_r1.engines.base import MOMENTS, learning_rate, read_state, trainable, write_state
+from mixed_r1.engines.groups import adamw, set_rates
 from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.models.packing import Pack
 from mixed_r1.models.policy import completion_logprobs
@@ -36,7 +37,7 @@ class LocalEngine:
             name: p if p.dtype == torch.float32 else p.detach().float().requires_grad_()
             for name, p in self.parameters.items()
         }
-        self.optimizer = adamw(self.masters.values(), config)
+        self.optimizer = adamw(adapter, self.parameters, config, masters=self.masters)
 
     @property
     def lr(self) -> float:
@@ -68,7 +69,7 @@ class LocalEngine:
         self._add_up()
         norm = float(torch.nn.utils.clip_grad_norm_(self.masters.values(), self.config.max_grad_norm))
         if math.isfinite(norm):
-            self.optimizer.param_groups[0]["lr"] = self.lr
+            set_rates(self.optimizer, self.lr)
             self.optimizer.step()
             with torch.no_grad():
                 for name, master in self.masters.items():

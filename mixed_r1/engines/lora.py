@@ -1,4 +1,4 @@
-"""LoRA through peft, on linear layers of the language model.
+"""LoRA through peft, on linear layers of the language model, and of the vision tower where asked for.
 
 A checkpoint of a LoRA run is the merged model, which ``from_pretrained`` and every server load, with the
 adapter alone in ``adapter/`` as peft writes it. A resumed run takes the starting model and the adapter: the
@@ -7,12 +7,15 @@ merged weights are rounded.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import peft
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from mixed_r1.config import ConfigError
 from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.train_config import ModelSettings
 
@@ -24,19 +27,44 @@ ADAPTER = "adapter"  # folder of a checkpoint
 def add_lora(adapter: ModelAdapter, config: ModelSettings, checkpoint: Path | None = None) -> None:
     """Freeze the model and add adapters, those of ``checkpoint`` where there is one; new ones change nothing.
 
-    Names are bound to the language model: vision towers have a ``q_proj`` too.
+    Raises:
+        ConfigError: a target that names no linear layer.
     """
-    names = "|".join(config.lora_targets)
+    names = _names(adapter.core, ("language_model",), "lora_targets", config)
+    patterns = [rf".*\.language_model\..*\.({names})"]
+    if config.lora_vision_targets:
+        names = _names(adapter.core, adapter.tower, "lora_vision_targets", config)
+        tower = "|".join(adapter.tower)
+        patterns.append(rf".*\.({tower})\.(.*\.)?({names})")
     settings = peft.LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
-        target_modules=rf".*\.language_model\..*\.({names})",
+        target_modules="|".join(patterns),
         base_model_name_or_path=str(config.model),
     )
     adapter.model = peft.get_peft_model(adapter.model, settings)
     if checkpoint is not None:
         state = load_file(checkpoint / ADAPTER / "adapter_model.safetensors")
         peft.set_peft_model_state_dict(adapter.model, state)
+
+
+def _names(core: nn.Module, parts: Sequence[str], setting: str, config: ModelSettings) -> str:
+    """The last names of the linear layers below ``parts`` that ``setting`` names, as a pattern.
+
+    Bound to a part: language models and vision towers both have a ``q_proj``.
+    """
+    known = {
+        path.rpartition(".")[2]
+        for part in parts
+        for path, module in core.get_submodule(part).named_modules()
+        if isinstance(module, nn.Linear)
+    }
+    wanted = getattr(config, setting)
+    for name in wanted:
+        if name != "all" and name not in known:
+            layers = ", ".join(sorted(known))
+            raise ConfigError(f"{setting} must name linear layers of the model ({layers}), got {name!r}")
+    return "|".join(map(re.escape, sorted(known) if "all" in wanted else wanted))
 
 
 def save_merged(adapter: ModelAdapter, directory: Path) -> None:

@@ -12,13 +12,14 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from mixed_r1.chat import chat_messages
+from mixed_r1.config import ConfigError
 from mixed_r1.frames import Box, PredictedFrame, Size, convert
 from mixed_r1.models.attention import ATTENTION
 from mixed_r1.models.prompt import Prompt
@@ -29,6 +30,8 @@ from mixed_r1_kernels.verify.settings import Think
 
 __all__ = ["ModelAdapter", "rendered_thought"]
 
+# Image tokens that the tower makes together where no gradient is taken.
+TOWER_TOKENS = 16384
 # Vision tower inputs; per image, the token ids that stand for it and its size as the model sees it.
 ProcessedImages = tuple[dict[str, Tensor], list[list[int]], list[tuple[int, int]]]
 
@@ -42,6 +45,7 @@ class ModelAdapter(ABC):
     """
 
     family: str
+    tower: ClassVar[tuple[str, ...]]  # the modules between pixels and features, below ``core``
     box_frame: PredictedFrame  # the frame (see mixed_r1.frames) of the boxes that this family writes
     # Never sampled, and out of the training softmax: image, video, vision start and end.
     banned_tokens: tuple[int, ...]
@@ -70,6 +74,11 @@ class ModelAdapter(ABC):
         self.core.language_model.set_attn_implementation(ATTENTION)
         self.banned_tokens = tuple(sorted({token for token in self._vision_tokens() if token is not None}))
         self.stop_tokens = tuple(sorted(_stop_tokens(model, tokenizer)))
+        if not self.stop_tokens:
+            raise ConfigError(
+                "model must have an end-of-sequence token, got none: set eos_token_id in its "
+                "generation_config.json, or eos_token in its tokenizer_config.json"
+            )
 
     @classmethod
     def frame_of(cls, family: str) -> PredictedFrame:
@@ -193,6 +202,37 @@ class ModelAdapter(ABC):
             return None
         joined = {name: torch.cat([one[name] for one in inputs]).to(self.device) for name in inputs[0]}
         return self._vision_features(joined)
+
+    @torch.no_grad()
+    def feature_list(
+        self, prompts: Sequence[Prompt], *, max_tokens: int = TOWER_TOKENS
+    ) -> list[Tensor | None]:
+        """[B] the features of each of B prompts, without gradient; None for a prompt without images.
+
+        The tower runs on as many prompts together as have at most ``max_tokens`` image tokens (one at least):
+        its memory does not grow with B.
+        """
+        found: list[Tensor | None] = [None] * len(prompts)
+        waiting: list[int] = []
+        for i, prompt in enumerate(prompts):
+            if not prompt.num_image_tokens:
+                continue
+            together = sum(prompts[k].num_image_tokens for k in waiting)
+            if waiting and together + prompt.num_image_tokens > max_tokens:
+                self._fill_features(found, prompts, waiting)
+                waiting = []
+            waiting.append(i)
+        self._fill_features(found, prompts, waiting)
+        return found
+
+    def _fill_features(
+        self, found: list[Tensor | None], prompts: Sequence[Prompt], chosen: list[int]
+    ) -> None:
+        features = self.image_features([prompts[i] for i in chosen])
+        if features is not None:
+            shares = torch.split(features, [prompts[i].num_image_tokens for i in chosen])
+            for i, share in zip(chosen, shares, strict=True):
+                found[i] = share
 
     def hidden_states(
         self,

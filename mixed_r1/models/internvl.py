@@ -17,6 +17,8 @@ __all__ = ["InternVLAdapter"]
 class InternVLAdapter(ModelAdapter):
     """``<img>``, image_seq_length tokens per tile, ``</img>``; of several tiles the last is a thumbnail."""
 
+    tower = ("vision_tower", "multi_modal_projector")
+
     def _vision_tokens(self) -> Sequence[int | None]:
         tokens = self.tokenizer
         vocabulary = tokens.get_vocab()

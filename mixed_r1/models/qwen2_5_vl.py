@@ -32,6 +32,8 @@ class _PatchProjection(nn.Conv3d):
 class QwenVLAdapter(ModelAdapter):
     """An image is grid height x grid width / merge_size^2 tokens between vision start and end."""
 
+    tower = ("visual",)
+
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any, **options: Any) -> None:
         super().__init__(model, tokenizer, image_processor, **options)
         projection = self.core.visual.patch_embed.proj

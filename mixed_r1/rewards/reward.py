@@ -102,7 +102,9 @@ class MixedReward:
             "boxes": BoxScorer(),
             "embedding": EmbeddingScorer(self.open_ended),
             "math_verify": MathVerifyScorer(self._math_pool),
-            **{f"task {task.name}": TaskScorer(task) for task in own if task.scorer == "task"},
+            **{
+                f"task {task.name}": TaskScorer(task) for task in self.tasks.values() if task.scorer == "task"
+            },
         }
         self._lock = threading.RLock()
         EVERY.add(self)

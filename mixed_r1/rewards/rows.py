@@ -173,7 +173,7 @@ class Rows:
             task.reader,
             sample.answer,
             options=sample.options or (),
-            alternatives=sample.alternatives,
+            alternatives=() if task.scorer == "task" else sample.alternatives,
             settings=settings,
         )
         scorer: str = f"task {task.name}" if task.scorer == "task" else task.scorer

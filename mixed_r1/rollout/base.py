@@ -92,8 +92,8 @@ class Group:
 class RolloutRequest:
     """What a sampler is asked for: ``num_completions`` completions of each of B prompts.
 
-    The random numbers of a completion depend on ``seed``, ``step``, the sample's id and the completion's
-    index in its group, and on nothing else.
+    The random numbers of a completion depend on ``seed``, ``step``, the row's key and the completion's index
+    in its group, and on nothing else.
     """
 
     samples: Sequence[Sample]  # [B]
@@ -105,6 +105,17 @@ class RolloutRequest:
     # [B] what ``adapter.image_features([prompt])`` gave, where it is known: it spares our own sampler the
     # vision tower
     image_features: Sequence[Tensor | None] | None = None
+    # [B] how often the row was drawn in this step before; None: no row twice. A set smaller than a step comes
+    # round again, and the same random numbers would give the same completions.
+    repeats: Sequence[int] | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """[B] what stands for a row in its random numbers: its id, and how often it came before."""
+        if self.repeats is None:
+            return [sample.id for sample in self.samples]
+        rows = zip(self.samples, self.repeats, strict=True)
+        return [f"{sample.id}\0{again}" if again else sample.id for sample, again in rows]
 
 
 class SaveWeights(Protocol):

@@ -40,7 +40,7 @@ class ModelSampler:
         return sample_completions(
             self.adapter,
             request.prompts,
-            [sample.id for sample in request.samples],
+            request.keys,
             num_completions=request.num_completions,
             params=request.params,
             seed=request.seed,
@@ -72,8 +72,8 @@ def sample_completions(
         adapter: the model family; its ``banned_tokens`` are never drawn, its ``stop_tokens`` end a
             completion.
         prompts: B encoded prompts, any mix of text and images.
-        keys: B sample ids; with ``seed``, ``step`` and the completion's index they alone decide the random
-            numbers.
+        keys: B names of the rows; with ``seed``, ``step`` and the completion's index they alone decide the
+            random numbers.
         image_features: what ``adapter.image_features([prompt])`` gave for each prompt, to skip the vision
             tower.
         max_rows: prompts decoded together times ``num_completions``; longer batches are cut, short prompts
@@ -108,8 +108,8 @@ def sample_completions(
 
 
 def random_stream(seed: int, step: int, key: str, index: int, length: int) -> np.ndarray:
-    """``length`` float64 uniforms in [0, 1): Philox keyed by a hash of (seed, step, sample id, completion
-    index)."""
+    """``length`` float64 uniforms in [0, 1): Philox keyed by a hash of (seed, step, key of the row,
+    completion index)."""
     digest = hashlib.blake2b(
         f"{seed}\0{step}\0{key}\0{index}".encode("utf-8", "surrogatepass"), digest_size=16
     ).digest()
@@ -141,12 +141,8 @@ class _Decoder:
         self.num_completions = num_completions
         self.device = adapter.output_weight.device
         self.uniforms = torch.from_numpy(uniforms).to(self.device)  # [R, max_new_tokens]
-        if features is None:
-            images = adapter.image_features(prompts)
-        else:
-            present = [feature for feature in features if feature is not None]
-            images = torch.cat(present) if present else None
-        self.image_features = images
+        present = [f for f in features or adapter.feature_list(prompts) if f is not None]
+        self.image_features = torch.cat(present) if present else None
         self.cache = DynamicCache(config=adapter.model.config)
 
     def run(self) -> list[Completion]:

@@ -115,12 +115,12 @@ class ServerSampler:
     def generate(self, request: RolloutRequest) -> list[list[Completion]]:
         self.servers.stopped.clear()
         futures: list[Future[Completion]] = []
-        for sample, prompt in zip(request.samples, request.prompts, strict=True):
+        for sample, key, prompt in zip(request.samples, request.keys, request.prompts, strict=True):
             body = {"model": self.model, **self._body(sample, request.params)}
             read = partial(_read, self.adapter, prompt, request.params)
             for g in range(request.num_completions):
                 # The server's generator is seeded as ours is: a resumed run asks for the same draws.
-                draw = int(random_stream(request.seed, request.step, sample.id, g, 1)[0] * 2**31)
+                draw = int(random_stream(request.seed, request.step, key, g, 1)[0] * 2**31)
                 job = partial(
                     self.servers.post, what=f"completion {g} of row {sample.id}", first=len(futures)
                 )

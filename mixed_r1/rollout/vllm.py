@@ -77,9 +77,9 @@ class VLLMSampler:
                 min_p=params.min_p,
                 logprobs=0,  # of the sampled tokens alone
                 logit_bias={token: -100.0 for token in self.adapter.banned_tokens},
-                seed=int(random_stream(request.seed, request.step, sample.id, 0, 1)[0] * 2**31),
+                seed=int(random_stream(request.seed, request.step, key, 0, 1)[0] * 2**31),
             )
-            for sample in request.samples
+            for key in request.keys
         ]
         messages = [chat_request(self.adapter, sample) for sample in request.samples]
         answers = self.llm.chat(messages, settings, use_tqdm=False, lora_request=self.lora)

@@ -19,6 +19,7 @@ from mixed_r1.tasks.grounding import Grounding
 from mixed_r1.tasks.mathematics import Math
 from mixed_r1.tasks.multiple_choice import MultipleChoice
 from mixed_r1.tasks.open_ended import OpenEnded
+from mixed_r1.tasks.short_answer import ShortAnswer
 from mixed_r1.tasks.yes_no import YesNo
 
 __all__ = [
@@ -43,6 +44,7 @@ BUILT_IN: tuple[Task, ...] = (
     Math(),
     Grounding(),
     OpenEnded(),
+    ShortAnswer(),
 )
 TASKS = tuple(task.name for task in BUILT_IN)
 CLOSED_TASKS = tuple(task.name for task in BUILT_IN if task.closed)

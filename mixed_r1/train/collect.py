@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
-import torch
 from rich.console import Console
 from torch import Tensor
 
+from mixed_r1.config import ConfigError
 from mixed_r1.data.mixture import MixtureSampler
-from mixed_r1.images import ImageError
 from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.models.prompt import Prompt
 from mixed_r1.ranks import Ranks
@@ -53,6 +53,9 @@ class Collector:
         self.sampler = sampler
         self.console = console
         self.ranks = ranks
+        # How often each row was drawn in the step that is under way, by its place among ``samples``.
+        self.step = -1
+        self.drawn: Counter[int] = Counter()
 
     def next(self, step: int, count: int) -> tuple[list[Group], int]:
         """A group for each of the next ``count`` rows of this rank. Rows that cannot be encoded are logged
@@ -61,13 +64,17 @@ class Collector:
 
         # Rows: the next ones of the mixture, as the model will read them.
         self.ranks.at("encoding", step)
-        samples, prompts, skipped = self._encoded(count)
+        if step != self.step:
+            self.step, self.drawn = step, Counter()
+        samples, prompts, repeats, skipped = self._encoded(count)
 
-        # Images: one pass of the vision tower for all of them. A frozen tower gives the update the same
-        # features, so they are kept; a server that samples runs a tower of its own.
+        # Images: passes of the vision tower as large as the packs of the update. A frozen tower gives the
+        # update the same features, so they are kept; a server that samples runs a tower of its own.
         self.ranks.at("rollout", step, (sample.id for sample in samples))
         needed = config.frozen_tower or config.rollout == "hf"
-        features = self._image_features(prompts) if needed else [None] * len(prompts)
+        features: list[Tensor | None] = [None] * len(prompts)
+        if needed:
+            features = self.adapter.feature_list(prompts, max_tokens=config.max_tokens_per_pack)
 
         # Completions: G for each prompt.
         request = RolloutRequest(
@@ -78,6 +85,7 @@ class Collector:
             seed=config.seed,
             step=step,
             image_features=features,
+            repeats=repeats,
         )
         drawn = on_every_rank(self.ranks, lambda: self.sampler.generate(request))
         groups = [
@@ -86,39 +94,34 @@ class Collector:
         ]
         return groups, skipped
 
-    def _encoded(self, count: int) -> tuple[list[Sample], list[Prompt], int]:
+    def _encoded(self, count: int) -> tuple[list[Sample], list[Prompt], list[int], int]:
         """All ranks draw the same rows and deal them out in turn: the draw depends on none of them."""
         samples: list[Sample] = []
         prompts: list[Prompt] = []
+        repeats: list[int] = []
         skipped = 0
         bad = 0  # rows that could not be encoded since the last that could
         while any(missing := self.ranks.gather(count - len(samples))):
             # One row to each rank that still needs one, in turn, until all have what they need.
             owners = [r for turn in range(max(missing)) for r, m in enumerate(missing) if m > turn]
             for index, owner in zip(self.mixture.next(len(owners)), owners, strict=True):
+                again = self.drawn[index]
+                self.drawn[index] += 1
                 if owner != self.ranks.rank:
                     continue
                 sample = self.samples[index]
                 try:
-                    prompt = self.adapter.encode(sample, max_tokens=self.config.max_prompt_tokens)
-                except (ImageError, ValueError) as error:
+                    prompt = self.adapter.encode(sample, **self.config.encode_options())
+                except ValueError as error:
                     skipped += 1
                     bad += 1
                     self.console.print(f"row {sample.id} skipped: {error}", style="yellow", markup=False)
                     if bad > 2 * max(len(self.samples), self.config.prompts_per_step):
                         problem = f"data must hold rows that can be encoded, got {bad} bad ones in a row"
-                        raise ValueError(problem) from None
+                        raise ConfigError(f"{problem}; the last, {sample.id}: {error}") from None
                     continue
                 bad = 0
                 samples.append(as_scored(sample, prompt))
                 prompts.append(prompt)
-        return samples, prompts, skipped
-
-    @torch.no_grad()
-    def _image_features(self, prompts: Sequence[Prompt]) -> list[Tensor | None]:
-        """One pass of the vision tower for all prompts, cut into each prompt's share."""
-        features = self.adapter.image_features(prompts)
-        if features is None:
-            return [None] * len(prompts)
-        shares = iter(torch.split(features, [p.num_image_tokens for p in prompts if p.num_image_tokens]))
-        return [next(shares) if p.num_image_tokens else None for p in prompts]
+                repeats.append(again)
+        return samples, prompts, repeats, skipped

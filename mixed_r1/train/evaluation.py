@@ -5,12 +5,13 @@ completions. Beside it stands what a policy that has learnt nothing can earn: th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 
+from mixed_r1.config import ConfigError
 from mixed_r1.data.stats import short_gold
 from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.models.prompt import Prompt
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 MAX_ANSWER = 64  # characters of an answer that are kept and compared
+TOKENS_AT_ONCE = 1 << 18  # of the prompts that are answered together: 32 of the longest by default
 CONSTANTS = 8  # of each task's answers and golds, the commonest are tried
 
 T = TypeVar("T")
@@ -49,12 +51,14 @@ class Evaluation:
     """One plain JSON record a row: id, task, the mean over its completions of the reward (None where one was
     masked) and of each column, the answers given, and the gold where it is a short text.
 
-    ``constants``: by task, the best constant answer and the mean reward it earns on these rows.
+    ``constants``: by task, the best constant answer and the mean reward it earns on these rows. ``skipped``:
+    why rows that are not here could not be asked, by id.
     """
 
     mode: Mode
     rows: list[dict[str, Any]]
     constants: dict[str, tuple[str, float]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def records(self) -> list[dict[str, Any]]:
         """One record per task and one for all: mean, standard error over rows, number of rows, column
@@ -111,6 +115,8 @@ def evaluate(
     completions_per_sample: int = 1,
     seed: int = 0,
     max_rows: int = 256,
+    max_tokens_at_once: int = TOKENS_AT_ONCE,
+    encode_options: Mapping[str, Any] | None = None,
     sampler: Sampler | None = None,
     ranks: Ranks | None = None,
     on_progress: Callable[[int], None] | None = None,
@@ -119,35 +125,78 @@ def evaluate(
     the adapter's own; ``ranks`` share the rows.
 
     The random numbers depend on ``seed`` and the row's id alone, so two models are compared on the same
-    draws.
+    draws. ``encode_options`` are those of ``adapter.encode``; a row that it refuses is left out and named in
+    ``skipped``. At most ``max_rows`` completions are decoded together, of prompts of at most
+    ``max_tokens_at_once`` tokens, padding counted.
+
+    Raises:
+        ConfigError: no row can be answered.
     """
     if not samples:
         raise ValueError("samples must hold at least one row, got none")
     greedy = params.temperature == 0
     count = 1 if greedy else completions_per_sample
-    sampler = sampler or ModelSampler(adapter, max_rows=max_rows)
+    asked = sampler or ModelSampler(adapter, max_rows=max_rows)
     mine = samples if ranks is None else ranks.share(list(samples))
     rows_at_once = max(1, max_rows // count)
 
     def answered() -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        for start in range(0, len(mine), rows_at_once):
-            chunk = mine[start : start + rows_at_once]
-            prompts = [adapter.encode(sample) for sample in chunk]
-            drawn = sampler.generate(RolloutRequest(chunk, prompts, count, params, seed=seed, step=-1))
+        found: list[dict[str, Any]] = [{} for _ in mine]
+        encoded = ((i, _encoded(adapter, mine[i], encode_options or {})) for i in range(len(mine)))
+        for places, prompts in _chunks(encoded, found, rows_at_once, max_tokens_at_once):
+            chunk = [mine[i] for i in places]
+            drawn = asked.generate(RolloutRequest(chunk, prompts, count, params, seed=seed, step=-1))
             scored = [as_scored(sample, prompt) for sample, prompt in zip(chunk, prompts, strict=True)]
             texts = [c.text for group in drawn for c in group]
             batch = reward(texts, [s for s in scored for _ in range(count)])
             answers = [shortened(answer) for answer in batch.answers]
-            for i, sample in enumerate(chunk):
-                lines = slice(i * count, (i + 1) * count)
-                rows.append(_row(sample, batch, lines, answers[lines]))
+            for k, i in enumerate(places):
+                lines = slice(k * count, (k + 1) * count)
+                found[i] = _row(mine[i], batch, lines, answers[lines])
             if on_progress is not None:
                 on_progress(len(chunk) * (ranks.world_size if ranks else 1))
-        return rows
+        return [{"id": sample.id, **row} for sample, row in zip(mine, found, strict=True)]
 
     rows = answered() if ranks is None else ranks.merge(on_every_rank(ranks, answered))
-    return Evaluation("greedy" if greedy else "sampled", rows)
+    skipped = {row["id"]: row["problem"] for row in rows if "problem" in row}
+    if len(skipped) == len(rows):
+        name, problem = next(iter(skipped.items()))
+        raise ConfigError(
+            f"rows to evaluate must be such that one can be answered, got none; {name}: {problem}"
+        )
+    kept = [row for row in rows if "problem" not in row]
+    return Evaluation("greedy" if greedy else "sampled", kept, skipped=skipped)
+
+
+def _encoded(adapter: ModelAdapter, sample: Sample, options: Mapping[str, Any]) -> Prompt | str:
+    """The prompt of a row, or why it has none."""
+    try:
+        return adapter.encode(sample, **options)
+    except ValueError as error:
+        return str(error)
+
+
+def _chunks(
+    encoded: Iterable[tuple[int, Prompt | str]],
+    found: list[dict[str, Any]],
+    max_rows: int,
+    max_tokens: int,
+) -> Iterator[tuple[list[int], list[Prompt]]]:
+    """Rows that are answered together, by their places; those without a prompt are noted in ``found``."""
+    places: list[int] = []
+    prompts: list[Prompt] = []
+    for i, prompt in encoded:
+        if isinstance(prompt, str):
+            found[i] = {"problem": prompt}
+            continue
+        longest = max(map(len, [*prompts, prompt]))
+        if places and (len(places) == max_rows or longest * (len(places) + 1) > max_tokens):
+            yield places, prompts
+            places, prompts = [], []
+        places.append(i)
+        prompts.append(prompt)
+    if places:
+        yield places, prompts
 
 
 def best_constants(

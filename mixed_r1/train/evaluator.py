@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
 
-from mixed_r1.data import load_samples
-from mixed_r1.data.mixture import held_out
 from mixed_r1.engines import Engine
 from mixed_r1.models import ModelAdapter
 from mixed_r1.ranks import Ranks
@@ -21,18 +18,10 @@ from mixed_r1.run_directory import Split
 from mixed_r1.schema import Sample
 from mixed_r1.train.evaluation import Evaluation, as_scored, best_constants, evaluate
 from mixed_r1.train.metrics import JsonLines
+from mixed_r1.train.rows import EvaluationRows, tell
 from mixed_r1.train_config import TrainConfig
 
-__all__ = ["EvaluationRows", "Evaluator"]
-
-
-class EvaluationRows:
-    """The rows that every evaluation of a run answers: held-out ones, and some of those it trains on."""
-
-    def __init__(self, config: TrainConfig, samples: Sequence[Sample]) -> None:
-        rows = load_samples(config.validation) if config.validation else []
-        self.validation = held_out(rows, config.eval_samples) if rows else []
-        self.seen = held_out(samples, config.eval_train_samples) if config.eval_train_samples else []
+__all__ = ["Evaluator"]
 
 
 class Evaluator:
@@ -58,6 +47,7 @@ class Evaluator:
         self.step = -1  # the last step whose policy was evaluated
         self.before: dict[str, Evaluation] = {}
         self.constants: dict[str, tuple[str, float]] = {}  # by task, what the best constant answer earns
+        self.told: set[str] = set()  # rows of which it was said that they cannot be asked
         self._file = JsonLines(None)
         self.records: list[dict[str, Any]] = []  # all that were written, those of a resumed run too
 
@@ -95,10 +85,14 @@ class Evaluator:
                     params=SamplingParams.of(self.config, greedy=greedy),
                     completions_per_sample=self.config.eval_completions,
                     seed=self.config.seed,
+                    max_rows=self.config.max_rollout_rows,
+                    max_tokens_at_once=self.config.rollout_tokens,
+                    encode_options=self.config.encode_options(),
                     sampler=self.sampler,
                     ranks=self.ranks,
                     on_progress=lambda n: progress.advance(bar, n),
                 )
+            self._tell(split, result, progress)
             if split == "validation":
                 self.constants = self.constants or self._constants(self.before.get("greedy", result))
                 results[result.mode] = result = replace(result, constants=self.constants)
@@ -109,6 +103,14 @@ class Evaluator:
         self.step = step
         self.before = self.before or results
         return results
+
+    def _tell(self, split: Split, result: Evaluation, progress: Progress) -> None:
+        """Say once which rows cannot be asked."""
+        new = {name: problem for name, problem in result.skipped.items() if name not in self.told}
+        self.told |= set(new)
+        if new and self.ranks.first:
+            lines = [f"{split} row {name} left out: {problem}" for name, problem in new.items()]
+            tell(progress.console, lines)
 
     def restore(self, step: int, before: Path) -> None:
         """Go on where a stopped run was: its last evaluation, and the rows of its first."""
@@ -135,9 +137,11 @@ class Evaluator:
         """What the best constant answer earns on the validation rows, by task; the first rank finds it."""
         found: dict[str, tuple[str, float]] | None = None
         if self.ranks.first:
+            options, answered = self.config.encode_options(), {row["id"] for row in given.rows}
             rows = [
-                as_scored(sample, self.adapter.encode(sample)) if sample.boxes else sample
+                as_scored(sample, self.adapter.encode(sample, **options)) if sample.boxes else sample
                 for sample in self.rows.validation
+                if sample.id in answered
             ]
             found = best_constants(rows, self.reward, given)
         shared: dict[str, tuple[str, float]] = self.ranks.gather(found)[0]

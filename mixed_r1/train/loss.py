@@ -17,7 +17,8 @@ With r_t = exp(logprob_t - old_logprob_t) and A the completion's advantage, per 
 - ``cispo``    -stop_gradient(min(r, 1 + high)) A logprob, mean over all tokens (MiniMax-M1, arXiv
                2506.13585).
 
-The KL penalty is k3, exp(d) - d - 1 with d = reference - logprob, weighted like the loss's tokens.
+The KL penalty is k3, exp(d) - d - 1 with d = reference - logprob, weighted like the loss's tokens. Above
+d = 5 it is linear, so that no token's gradient grows beyond all others.
 
 Where another program drew the tokens, its distribution is not quite the policy's. Each token's loss (not its
 KL) is then weighted by min(exp(old_logprob - sampling_logprob), cap): truncated importance sampling.
@@ -25,6 +26,7 @@ KL) is then weighted by min(exp(old_logprob - sampling_logprob), cap): truncated
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import get_args
 
@@ -43,6 +45,8 @@ __all__ = [
     "policy_loss",
     "token_weights",
 ]
+
+MAX_LOG_RATIO = 5.0  # nats up to which k3 is exact: a ratio of 148
 
 LOSSES: tuple[LossName, ...] = get_args(LossName)
 
@@ -150,5 +154,11 @@ def policy_loss(
 
 def k3(difference: Tensor) -> Tensor:
     """exp(d) - d - 1 [N], at least 0, with d = log p - log q at tokens drawn from q: its mean is KL(q || p)
-    (Schulman, http://joschu.net/blog/kl-approx.html)."""
-    return difference.exp() - difference - 1
+    (Schulman, http://joschu.net/blog/kl-approx.html).
+
+    Above ``MAX_LOG_RATIO`` it goes on as its tangent: a token that p makes e^88 times likelier would have a
+    gradient of 1e38, and be all that the step is about.
+    """
+    near = difference.clamp(max=MAX_LOG_RATIO)
+    beyond = (difference - near) * (math.exp(MAX_LOG_RATIO) - 1)
+    return near.exp() - near - 1 + beyond

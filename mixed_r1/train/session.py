@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 import torch
 from rich.console import Console
@@ -32,6 +34,7 @@ from mixed_r1.train_config import TrainConfig
 
 __all__ = [
     "Clock",
+    "close_run",
     "load_random_states",
     "on_sigterm",
     "open_run",
@@ -45,6 +48,10 @@ FREE_ON_RESUME = {
     *("engine", "zero_stage", "offload", "rank_timeout"),
     *("server_urls", "server_concurrency", "server_timeout", "server_retries", "vllm_memory", "track"),
 }
+
+
+# The directories that this process holds, by their locked file.
+_held: dict[Path, IO[str]] = {}
 
 
 @dataclass
@@ -67,10 +74,17 @@ class Clock:
 
 
 def open_run(config: TrainConfig, resume: bool) -> Path | None:
-    """Make the run directory, or find what to resume from; refuses to mix two runs."""
+    """Make the run directory, or find what to resume from; refuses to mix two runs.
+
+    A directory whose run ended before its first step holds nothing that is worth keeping: a new run may have
+    it. One in which a run is under way may nobody have, until this process ends.
+    """
     files = RunDirectory(config.out)
-    if not files.config.exists():
-        files.path.mkdir(parents=True, exist_ok=True)
+    _claim(files)
+    started = files.config.exists() and (_has_content(files.metrics) or any(files.checkpoints.glob("step-*")))
+    if not started and (not resume or not files.config.exists()):
+        files.evaluation.unlink(missing_ok=True)
+        files.before.unlink(missing_ok=True)
         with atomic_path(files.config) as temporary:
             config.save(temporary)
         return None
@@ -83,6 +97,39 @@ def open_run(config: TrainConfig, resume: bool) -> Path | None:
         difference = "; ".join(f"{key} was {old[key]!r}, got {new[key]!r}" for key in changed)
         raise ConfigError(f"settings must be those of the run in {config.out}: {difference}")
     return find_checkpoint(files.checkpoints)
+
+
+def close_run(config: TrainConfig) -> None:
+    """Let others have the directory of a run."""
+    stream = _held.pop(config.out.resolve(), None)
+    if stream is not None:
+        stream.close()
+
+
+def _claim(files: RunDirectory) -> None:
+    """Make the directory of a run and hold it for this process; the lock goes with the process."""
+    if files.path.resolve() in _held:  # of a run of this process that failed before it began
+        return
+    try:
+        files.path.mkdir(parents=True, exist_ok=True)
+        stream = files.lock.open("a")
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(
+            f"out must be a directory, got {files.path}, which is a file or below one"
+        ) from None
+    except OSError as error:
+        problem = f"{files.path}: {error.strerror}"
+        raise ConfigError(f"out must be a directory that can be written, got {problem}") from None
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        raise ConfigError(f"out must not be in use by another run, got {files.path}") from None
+    _held[files.path.resolve()] = stream
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def save_random_states(directory: Path, rank: int) -> None:

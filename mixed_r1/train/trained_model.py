@@ -36,7 +36,7 @@ class TrainedModel:
             from mixed_r1.engines.lora import add_lora
 
             add_lora(self.adapter, config, checkpoint)
-        for part in config.freeze:
+        for part in () if self.is_lora else config.freeze:  # below LoRA everything is frozen already
             for parameter in getattr(self.adapter, f"{part}_parameters")():
                 parameter.requires_grad_(False)
         if config.gradient_checkpointing:

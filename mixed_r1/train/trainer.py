@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mixed_r1.config import ConfigError
-from mixed_r1.data import load_samples
 from mixed_r1.engines import open_engine
+from mixed_r1.models.template import check_template
 from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward, RewardFunction
 from mixed_r1.rollout import Group, RolloutError, open_sampler
@@ -31,7 +31,7 @@ from mixed_r1.run_directory import Metric, RunDirectory, write_json
 from mixed_r1.train.checkpoint import save_checkpoint
 from mixed_r1.train.collect import Collector, open_mixture
 from mixed_r1.train.evaluation import Evaluation
-from mixed_r1.train.evaluator import EvaluationRows, Evaluator
+from mixed_r1.train.evaluator import Evaluator
 from mixed_r1.train.metrics import (
     answer_metrics,
     completion_rows,
@@ -39,10 +39,12 @@ from mixed_r1.train.metrics import (
     rollout_metrics,
     write_completions,
 )
+from mixed_r1.train.rows import RunRows, tell
 from mixed_r1.train.run_log import RunLog
 from mixed_r1.train.scoring import GlobalBatch, Scored, Scorer, effective_config, make_reward
 from mixed_r1.train.session import (
     Clock,
+    close_run,
     load_random_states,
     on_sigterm,
     open_run,
@@ -116,9 +118,11 @@ class Trainer:
         self.files = RunDirectory(config.out)
 
         # Rows first. A run that cannot work must not have made its directory: the next try needs the name.
-        samples = load_samples(config.data)
-        evaluation_rows = EvaluationRows(config, samples)
+        rows = RunRows(config)
+        samples = rows.train
         mixture = open_mixture(config, samples)
+        if ranks.first:
+            tell(self.console, [*rows.messages, *filter(None, [rows.evaluation.line()])])
 
         # The first rank opens the directory, and tells the others which checkpoint to go on from.
         opened = str(open_run(config, resume) or "") if ranks.first else None
@@ -129,13 +133,15 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = TrainedModel(config, checkpoint, beta=config.beta)
         adapter = self.model.adapter
+        shown = [*samples, *rows.evaluation.validation]
+        check_template(adapter.tokenizer, shown, config.system_prompt)
         made = make_reward(config, adapter, samples, reward)
         self.sampler = open_sampler(config, adapter, ranks)
         self.collector = Collector(config, adapter, samples, mixture, self.sampler, self.console, ranks)
         self.scorer = Scorer(config, made, ranks)
         self.engine = open_engine(config, adapter, ranks)
         self.update = PolicyUpdate(config, adapter, self.engine, ranks, self.model.reference)
-        self.evaluate = Evaluator(config, adapter, evaluation_rows, made, self.sampler, self.engine, ranks)
+        self.evaluate = Evaluator(config, adapter, rows.evaluation, made, self.sampler, self.engine, ranks)
 
         # Go on where a stopped run was. Its logs are cut back to the step of its checkpoint; a run that was
         # killed before its first checkpoint starts again, with empty logs.
@@ -155,6 +161,8 @@ class Trainer:
         finally:
             self.sampler.close()
             self.log.close()
+            if self.ranks.first:
+                close_run(self.config)
 
     def _run(self) -> dict[str, Any]:
         config = self.config
@@ -359,7 +367,12 @@ class Trainer:
         state = json.loads((checkpoint / "trainer.json").read_text())
         self.step = state["step"]
         self.evaluate.restore(state["evaluated"], self.files.before)
-        self.collector.mixture.load_state_dict(state["mixture"])
+        try:
+            self.collector.mixture.load_state_dict(state["mixture"])
+        except ValueError as error:
+            raise ConfigError(
+                f"data must be the rows of the run in {self.config.out}, or out a new directory: {error}"
+            ) from None
         self.scorer.task_ema.load_state_dict(state["task_ema"])
         self.engine.load(checkpoint)
         load_random_states(checkpoint, self.ranks.rank)
