@@ -30,12 +30,12 @@ def add_lora(adapter: ModelAdapter, config: ModelSettings, checkpoint: Path | No
     Raises:
         ConfigError: a target that names no linear layer.
     """
-    names = _names(adapter.core, ("language_model",), "lora_targets", config)
+    language = _layers(adapter.core, ("language_model",), "lora_targets", config)
+    tower = _layers(adapter.core, adapter.tower, "lora_vision_targets", config)
+    names = "|".join(sorted({path.rpartition(".")[2] for path in language}))
     patterns = [rf".*\.language_model\..*\.({names})"]
-    if config.lora_vision_targets:
-        names = _names(adapter.core, adapter.tower, "lora_vision_targets", config)
-        tower = "|".join(adapter.tower)
-        patterns.append(rf".*\.({tower})\.(.*\.)?({names})")
+    if tower:  # whole paths: a projector's layers may be called 0 and 2, as the blocks are
+        patterns.append(rf".*\.({'|'.join(map(re.escape, tower))})")
     settings = peft.LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
@@ -48,23 +48,23 @@ def add_lora(adapter: ModelAdapter, config: ModelSettings, checkpoint: Path | No
         peft.set_peft_model_state_dict(adapter.model, state)
 
 
-def _names(core: nn.Module, parts: Sequence[str], setting: str, config: ModelSettings) -> str:
-    """The last names of the linear layers below ``parts`` that ``setting`` names, as a pattern.
+def _layers(core: nn.Module, parts: Sequence[str], setting: str, config: ModelSettings) -> list[str]:
+    """The paths of the linear layers below ``parts`` whose last name ``setting`` names ("all": all of them).
 
     Bound to a part: language models and vision towers both have a ``q_proj``.
     """
     known = {
-        path.rpartition(".")[2]
+        f"{part}.{path}": path.rpartition(".")[2]
         for part in parts
         for path, module in core.get_submodule(part).named_modules()
         if isinstance(module, nn.Linear)
     }
     wanted = getattr(config, setting)
     for name in wanted:
-        if name != "all" and name not in known:
-            layers = ", ".join(sorted(known))
+        if name != "all" and name not in known.values():
+            layers = ", ".join(sorted(set(known.values())))
             raise ConfigError(f"{setting} must name linear layers of the model ({layers}), got {name!r}")
-    return "|".join(map(re.escape, sorted(known) if "all" in wanted else wanted))
+    return [path for path, name in known.items() if name in wanted or "all" in wanted]
 
 
 def save_merged(adapter: ModelAdapter, directory: Path) -> None:
