@@ -24,7 +24,7 @@ LAYERS = [
     {"integrations", "serve", "train_config"},
     {"rollout", "engines"},
     {"train"},
-    {"plan", "demo", "difficulty"},
+    {"checking", "plan", "demo", "difficulty"},
     {"report"},
     {"cli"},
     {"__main__"},

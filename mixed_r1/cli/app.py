@@ -292,7 +292,9 @@ def mini(
 
 @data.command(epilog="Example: [cyan]mixed-r1 data check data/mini/train.jsonl[/cyan]")
 def check(
-    path: Annotated[Path, typer.Argument(help="Rows: .jsonl, .parquet, or the stem of one.")],
+    path: Annotated[
+        Path, typer.Argument(help="Rows: a file, stem, folder or glob; or the YAML settings of a run.")
+    ],
     overrides: Overrides = None,
     limit: Annotated[int, typer.Option(min=1, help="Problems to print.")] = 50,
     config: Annotated[Path | None, typer.Option(help="YAML file of reward settings.")] = None,
@@ -301,16 +303,12 @@ def check(
     """Check every row and image, and list each problem as file, line, field, rule and what mends it.
 
     Rows that training would mask are problems too; settings are those of its [b]reward[/b], such as
-    [b]math=math_verify[/b]. Exits with 1 where there is a problem.
+    [b]math=math_verify[/b]. Given the settings of a run, its rows are checked with its columns, its model's
+    tokenizer and limits, and its validation rows with them. Exits with 1 where there is a problem.
     """
-    from mixed_r1.cli.masked import masked_problems
-    from mixed_r1.data import check_samples
-    from mixed_r1.rewards import RewardConfig
-    from mixed_r1.tasks import load_tasks
+    from mixed_r1.cli.checking import check_rows
 
-    load_tasks(task or ())
-    with masked_problems(RewardConfig.load(config, overrides or [])) as judge:
-        problems = check_samples(path, judge=judge)
+    problems = check_rows(path, config, overrides or [], task or [])
     for problem in problems[:limit]:
         typer.echo(str(problem))
     if len(problems) > limit:

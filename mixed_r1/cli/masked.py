@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from mixed_r1.data.checks import Problem
+from mixed_r1.opened import Problem
 from mixed_r1.rewards import MixedReward, RewardConfig
 from mixed_r1.schema import Sample
 from mixed_r1.tasks import TASKS, known_tasks, task_of

@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from mixed_r1.data.checks import check_sample
 from mixed_r1.data.reading import DataError, Given, ReadRow, data_error, read_rows
+from mixed_r1.data.remedies import remedy
 from mixed_r1.data.sources import Source, open_source
 from mixed_r1.data.spec import SourceSpec
 from mixed_r1.data.storage import image_name, image_payload, to_row
 from mixed_r1.files import atomic_path
-from mixed_r1.opened import CLIP_BOXES, Problem
+from mixed_r1.opened import Problem
 from mixed_r1.schema import Sample
 
 __all__ = [
@@ -102,8 +103,17 @@ def read_samples(given: Given, base: PathLike = Path()) -> Loaded:
     return Loaded(samples, problems, dict(ignored), renamed)
 
 
-def check_samples(given: Given, *, clip_boxes: float = CLIP_BOXES) -> list[DataError]:
-    """Every problem of ``given``: what training would leave out, and repeated ids."""
+def check_samples(
+    given: Given,
+    *,
+    look: Callable[[Sample], Sequence[Problem]] = check_sample,
+    judge: Callable[[Sample], Sequence[Problem]] | None = None,
+) -> list[DataError]:
+    """Every problem of ``given``: what training would leave out, and repeated ids. Each says what would mend
+    it.
+
+    ``look`` opens a row and says what is wrong with it; ``judge`` is asked about the rows without fault.
+    """
     problems: list[DataError] = []
     seen: dict[str, str] = {}
     count = 0
@@ -115,8 +125,13 @@ def check_samples(given: Given, *, clip_boxes: float = CLIP_BOXES) -> list[DataE
             if row.sample is not None:
                 if (repeated := _repeats(seen, row.sample.id, row.place)) is not None:
                     broken.append(repeated)
-                broken += check_sample(row.sample, clip_boxes=clip_boxes)
-            problems.extend(data_error(source, row.place, problem) for problem in broken)
+                broken += look(row.sample)
+                if not broken and judge is not None:
+                    broken += judge(row.sample)
+            for field, rule in broken:
+                mended = remedy(field, rule, row.fields)
+                rule = f"{rule}; {mended}" if mended else rule
+                problems.append(data_error(source, row.place, Problem(field, rule)))
         if count == 0:
             problems.append(DataError(_name(source), 0, "file", "must hold at least one row"))
     except DataError as error:  # the file itself

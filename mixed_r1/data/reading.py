@@ -43,6 +43,7 @@ class ReadRow(NamedTuple):
     sample: Sample | None
     problems: list[Problem]
     ignored: list[str]  # columns that are no fields of a Sample
+    fields: dict[str, Any]  # what was read, for advice about it
 
 
 def read_rows(
@@ -80,14 +81,14 @@ def _file_error(source: Source, error: Exception) -> DataError:
 
 def _read_row(place: str, raw: Any, spec: SourceSpec, source: Source, base: Path) -> ReadRow:
     if isinstance(raw, Problem):
-        return ReadRow(place, None, [raw], [])
+        return ReadRow(place, None, [raw], [], {})
     try:
         fields, ignored = read_fields(raw, spec, _image_home(spec, source, place, base))
     except ValueError as error:
-        return ReadRow(place, None, [_problem_of(str(error))], [])
+        return ReadRow(place, None, [_problem_of(str(error))], [], dict(raw))
     fields.setdefault("id", place)
     sample, problems = parse_row(fields)
-    return ReadRow(place, sample, problems, ignored)
+    return ReadRow(place, sample, problems, ignored, {**raw, **fields})
 
 
 def read_fields(row: Any, spec: SourceSpec, home: Path) -> tuple[dict[str, Any], list[str]]:

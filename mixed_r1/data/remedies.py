@@ -44,14 +44,15 @@ def remedy(field: str, rule: str, row: Any) -> str:
     """
     fields = row if isinstance(row, Mapping) else {}
     name, _, rest = field.partition(".")
-    if "Extra inputs" in rule:
-        known = RENAMED.get(name)
-        return f"rename it to {known}" if known and known not in fields else "move it into metadata"
     if name == "task" and "required" in rule:
-        return f"write one of {', '.join(known_tasks())}"
+        return f"write one of {', '.join(known_tasks())}, or set task for all rows"
     if name in ("answer", "question") and "required" in rule:
         other = next((key for key in fields if RENAMED.get(key) == name), None)
-        return f"rename {other} to {name}" if other else f"write the row's {name}"
+        return (
+            f"rename {other} to {name}, or set columns: {{{name}: {other}}}"
+            if other
+            else f"write the row's {name}"
+        )
     if name == "answer":
         return _answer(fields, rule)
     if name == "images":

@@ -36,8 +36,7 @@ def row(**fields: Any) -> dict[str, Any]:
     [
         ({"answer": "forty-two"}, "must be a number or simple LaTeX", "for an answer in words take"),
         ({"answer": "\\int_0^1 x dx"}, "must be a number or simple LaTeX", "or set math: math_verify"),
-        ({"answer": ..., "ground_truth": "42"}, "Field required", "rename ground_truth to answer"),
-        ({"solution": "42"}, "Extra inputs are not permitted", "move it into metadata"),
+        ({"answer": ..., "label": "42"}, "Field required", "or set columns: {answer: label}"),
         ({"task": ...}, "Field required", "write one of yes_no, multiple_choice"),
         ({"task": "maths"}, "must be one of", "open_ended takes any text"),
         ({"task": "yes_no", "answer": "maybe"}, "must be 'yes' or 'no'", "write yes or no"),
@@ -60,7 +59,7 @@ def test_a_bad_row_and_what_mends_it(tmp_path: Path, fields: dict[str, Any], rul
 @pytest.mark.parametrize(
     ("box", "remedy"),
     [([0.1, 0.2, 0.5, 100], "norm1000"), ([200, 300, 700, 900], "set frame: norm1000"),
-     ([0.1, 0.2, 0.5, 0.9], None)],
+     ([0.1, 0.2, 0.5, 0.9], "frame: norm1"), ([10, 10, 20, 20], None)],
 )  # fmt: skip
 def test_boxes_in_another_frame(tmp_path: Path, box: list[float], remedy: str | None) -> None:
     Image.new("RGB", (64, 48)).save(tmp_path / "image.png")

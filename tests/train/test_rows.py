@@ -14,7 +14,9 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from typer.testing import CliRunner
 
+from mixed_r1.cli import app
 from mixed_r1.config import ConfigError
 from mixed_r1.data import check_samples
 from mixed_r1.models import tiny_adapter
@@ -249,3 +251,27 @@ def test_a_model_without_a_stop_token_is_refused():
     adapter.model.generation_config.eos_token_id = None
     with pytest.raises(ConfigError, match="model must have an end-of-sequence token, got none"):
         type(adapter)(adapter.model, adapter.tokenizer, adapter.image_processor, family="internvl")
+
+
+def test_checking_a_run_names_every_row_that_it_skips(folder, model):
+    """Also those that only the model's tokenizer and limits refuse; and rows that both files have."""
+    for name in ("train", "held"):
+        write(folder / f"{name}.jsonl", 6)
+    rows = [json.loads(line) for line in (folder / "held.jsonl").read_text().splitlines() if line != "{"]
+    fresh = [{**row, "question": "How many more?"} if row["id"] == "good-3" else row for row in rows]
+    (folder / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in fresh))
+    config = settings(folder, model)
+    config.save(folder / "run.yaml")
+    result = CliRunner().invoke(app, ["data", "check", str(folder / "run.yaml")])
+    assert result.exit_code == 1
+    found = result.stdout.splitlines()
+    bad = len(BAD)
+    named = [line for line in found if line.startswith(str(folder / "train.jsonl"))]
+    assert len(named) == bad and "prompt: must have at most 100 tokens" in named[-1]
+    # Five good rows are in both files, and all bad ones whose files can be read.
+    assert sum("is row" in line for line in found) == 5 + 7
+    skipped = [line for line in printed(config).splitlines() if " skipped: " in line]
+    assert skipped
+    for name in {line.split()[1] for line in skipped}:
+        line = 7 + int(name.removeprefix("x"))  # behind six good ones and the one that is not JSON
+        assert any(f"train.jsonl:{line}: " in problem for problem in named), name
