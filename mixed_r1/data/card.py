@@ -25,6 +25,7 @@ __all__ = ["CardSample", "card_of_files", "write_card"]
 
 _MAX_SIDE = 320
 _SHOWN_PER_TASK = 6
+TILTED = 0.2  # share of a gold from which on it is worth a line
 
 
 class CardSample(NamedTuple):
@@ -71,6 +72,12 @@ def write_card(
         splits=sorted(figures["rows by split"], key=_split_order),
         groups=_groups(figures["rows by task and source"]),
         histograms=[_histogram(name, **bins) for name, bins in figures["histograms"].items()],
+        golds_by_stage=[
+            line
+            for line in figures.get("golds by stage", ())
+            if max(step["share"] for step in line["stages"]) >= TILTED
+        ],
+        rules=figures.get("rules", {}),
         dropped=_dropped(figures.get("dropped", {})),
         shown=_by_task(samples),
     )

@@ -34,7 +34,8 @@ Distance = Annotated[int, Field(ge=0, le=16)]
 
 
 class Dedup(Config):
-    """A row is dropped when an earlier one has near-equal images and a near-equal question with options.
+    """A row is dropped when an earlier one has near-equal images of the same colours, a near-equal question
+    with options and the same numbers, and an equal gold.
 
     ``image_distance``: bits of 64 by which perceptual hashes may differ; None compares the bytes.
     ``text_similarity``: Jaccard similarity of 5-character shingles, estimated by MinHash; 1 is equality.
@@ -45,9 +46,11 @@ class Dedup(Config):
 
 
 class Contamination(Config):
-    """Rows that share an image or a question with evaluation sets (JSONL or Parquet of samples) are dropped.
+    """Rows that share an image with evaluation sets (files of samples) are dropped; of those without images
+    the ones that share a question.
 
-    Questions with fewer than ``min_words`` words are not compared: templates are no contamination.
+    Questions with fewer than ``min_words`` words, or with other numbers, are not compared: templates are no
+    contamination.
     """
 
     against: tuple[str, ...]

@@ -1,5 +1,6 @@
 """Near-duplicates, contamination, quotas and splits against plain oracles."""
 
+import io
 import json
 from collections import Counter
 
@@ -8,6 +9,7 @@ import pytest
 from datasketch import MinHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageDraw
 
 from mixed_r1.data import load_samples, save_samples
 from mixed_r1.data.engine import build
@@ -97,8 +99,8 @@ def build_rows(tmp_path, rows, **recipe):
     return kept, [json.loads(line) for line in (result.out / "rejects.jsonl").read_text().splitlines()]
 
 
-def row(name, question, images=(), task="yes_no", **more):
-    return Sample(id=name, task=task, question=question, answer="yes", images=tuple(images), **more)
+def row(name, question, images=(), task="yes_no", answer="yes", **more):
+    return Sample(id=name, task=task, question=question, answer=answer, images=tuple(images), **more)
 
 
 def test_duplicates_need_the_same_images_and_the_same_question(tmp_path, make_picture):
@@ -174,9 +176,49 @@ def test_many_copies_are_one_group_and_the_first_stays(tmp_path, make_picture, d
         for i in range(60)
     ]
     kept, rejects = build_rows(tmp_path, rows, dedup=dedup)
-    kinds = 3 if dedup.get("text_similarity") else 6  # 0.5 takes the two questions for one
+    kinds = 6  # questions with other numbers are never one
     assert kept["train"] == [str(i) for i in range(kinds)]
     assert all(int(line["detail"].removeprefix("of s/")) < kinds for line in rejects)
+
+
+def shape(color, size=(96, 96), quality=None):
+    """A disc of ``color`` on a light ground."""
+    image = Image.new("RGB", (96, 96), (235, 235, 230))
+    ImageDraw.Draw(image).ellipse((20, 24, 70, 74), fill=color)
+    stream = io.BytesIO()
+    image.resize(size).save(stream, "PNG" if quality is None else "JPEG", **({"quality": quality or 90}))
+    return stream.getvalue()
+
+
+COLORS = ("red", "green", "blue", "gray", "teal", "black", "yellow", "brown")
+
+
+def test_rows_of_other_colours_and_other_golds_are_other_rows(tmp_path):
+    """A hash of shapes in grey takes all of them for one."""
+    question = "What is the colour of the shape in the picture?"
+    rows = [row(color, question, [shape(color)], answer=color, task="chart") for color in COLORS]
+    rows += [row(f"count-{color}", "How many?", [shape(color)], answer="1", task="chart") for color in COLORS]
+    rows.append(row("saved anew", question, [shape("red", (64, 64), 70)], answer="red", task="chart"))
+    rows.append(row("other gold", question, [shape("red")], answer="crimson", task="chart"))
+    kept, (lost,) = build_rows(tmp_path, rows, dedup={"image_distance": 4, "text_similarity": 0.9})
+    assert lost["id"] == "s/saved anew" and lost["detail"] == "of s/red"
+    assert len(kept["train"]) == 17
+
+
+def test_a_template_of_another_image_is_no_contamination(tmp_path):
+    """Evaluation asks the same questions of red discs; only the red disc is known there."""
+    question = "What is the colour of the shape that is shown in this picture here?"
+    evaluation = [row("e", question, [shape("red")], answer="red", task="chart")]
+    sums = "figs {}, cups {}, pens {}. What is the value of cups in this list of things?"
+    evaluation += [
+        row(f"s{i}", sums.format(i, i + 1, i + 2), answer=str(i + 1), task="math") for i in range(9)
+    ]
+    save_samples(evaluation, tmp_path / "eval.parquet")
+    rows = [row(color, question, [shape(color)], answer=color, task="chart") for color in COLORS]
+    rows += [row(f"t{i}", asked(i), answer=str(i + 1), task="math") for i in range(20)]
+    kept, rejects = build_rows(tmp_path, rows, contamination={"against": ["eval.parquet"]}, dedup=None)
+    lost = {line["id"].removeprefix("s/"): line["reason"] for line in rejects}
+    assert lost == {"red": "contaminated image", **{f"t{i}": "contaminated text" for i in range(9)}}
 
 
 def test_a_repeated_id_goes_even_without_deduplication(tmp_path):
@@ -192,14 +234,16 @@ def test_rows_of_evaluation_sets_are_dropped(tmp_path, make_picture):
     )
     rows = [
         row("image", "Is it blue?", [make_picture(9), make_picture(1)]),
-        row("text", long.replace("2015?", "2015 ?"), [make_picture(2)]),
+        row("text", long.replace("2015?", "2015 ?")),
+        row("of another image", long, [make_picture(2)]),
+        row("of another year", long.replace("2015", "2016")),
         row("template", "What is this?", [make_picture(3)]),
         row("clean", "Which of the two countries had the lower share of nuclear power?", [make_picture(4)]),
     ]
     kept, rejects = build_rows(
         tmp_path, rows, contamination={"against": ["eval.parquet"], "image_distance": 6}
     )
-    assert kept["train"] == ["template", "clean"]
+    assert kept["train"] == ["of another image", "of another year", "template", "clean"]
     assert {(line["id"], line["reason"], line["detail"]) for line in rejects} == {
         ("s/image", "contaminated image", "eval.parquet: e1"),
         ("s/text", "contaminated text", "eval.parquet: e2"),

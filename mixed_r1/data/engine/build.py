@@ -50,7 +50,7 @@ from mixed_r1.tasks import known_tasks
 __all__ = ["BuildResult", "Progress", "build"]
 
 # Part of every fingerprint: raised when a change of the code changes the bytes of a result.
-_VERSION = 3
+_VERSION = 4
 
 Progress = Callable[[str, int, int], None]
 

@@ -1,6 +1,8 @@
-"""Rows that repeat an earlier one: equal ids, or near-equal images together with a near-equal question.
+"""Rows that repeat an earlier one: equal ids, or near-equal images together with a near-equal question, the
+same numbers in it and an equal gold.
 
-Being a duplicate is taken as transitive: of a chain of near-equal rows the first one stays.
+Two rows with another gold are two rows, however alike they look. Being a duplicate is taken as transitive: of
+a chain of near-equal rows the first one stays.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from mixed_r1.data.engine.near import hamming, hamming_bands, mix, signature_bands
+from mixed_r1.data.engine.near import hamming, hamming_bands, mix, same_colours, signature_bands
 from mixed_r1.data.engine.signatures import NUM_PERMUTATIONS
 from mixed_r1.data.engine.table import Drops, FeatureTable, Ragged
 from mixed_r1.data.recipe import Dedup
@@ -73,10 +75,14 @@ class _Near:
         self._signatures = table.short_signatures() if spec.text_similarity < 1 else None
         self._images: Ragged = table.ragged("images" if spec.image_distance is None else "perceptual")
         self._counts = self._images.counts()
+        self._colours = None if spec.image_distance is None else table.colours()
+        # What two equal rows have exactly alike.
+        self._exact = mix(table.numbers("answer"), table.numbers("numbers"))
 
     def keys(self, members: np.ndarray) -> Iterator[np.ndarray]:
         """Keys of ``members``: two equal rows share at least one of them."""
-        images = [mix(key, self._counts.astype(np.uint64))[members] for key in self._image_keys()]
+        exact = mix(self._exact, self._counts.astype(np.uint64))
+        images = [mix(key, exact)[members] for key in self._image_keys()]
         for text in self._text_keys():
             for image in images:
                 yield mix(text[members], image)
@@ -127,7 +133,7 @@ class _Near:
         """The pairs (a_i, b_i) that are equal, [E, 2], a block of pairs at a time."""
         for start in range(0, len(a), _BLOCK):
             x, y = a[start : start + _BLOCK], b[start : start + _BLOCK]
-            same = self._counts[x] == self._counts[y]
+            same = (self._counts[x] == self._counts[y]) & (self._exact[x] == self._exact[y])
             if self._signatures is None:
                 same &= self._text[x] == self._text[y]
             else:
@@ -144,6 +150,8 @@ class _Near:
         limit = self._spec.image_distance or 0
         for place in range(int(self._counts[x].max(initial=0))):
             has = np.flatnonzero(self._counts[x] > place)
-            mine, theirs = values[offsets[x[has]] + place], values[offsets[y[has]] + place]
-            same[has] &= hamming(mine, theirs) <= limit
+            mine, theirs = offsets[x[has]] + place, offsets[y[has]] + place
+            same[has] &= hamming(values[mine], values[theirs]) <= limit
+            if self._colours is not None:
+                same[has] &= same_colours(self._colours[mine], self._colours[theirs])
         return same

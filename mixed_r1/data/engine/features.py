@@ -1,12 +1,13 @@
 """What later stages need to know of a row, computed once while its images are open.
 
-Perceptual hashes are imagehash's 64-bit DCT hash; text signatures those of :mod:`.signatures` over the
-case-folded question and options.
+Perceptual hashes are imagehash's 64-bit DCT hash, which sees no colour; beside them stands the image in 8 x 8
+fields of colour. Text signatures are those of :mod:`.signatures` over the case-folded question and options.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +24,12 @@ from mixed_r1.data.stats import short_gold
 from mixed_r1.data.storage import hash64
 from mixed_r1.schema import CLOSED_TASKS, Sample
 
-__all__ = ["FeatureWriter", "Needs", "feature_schema", "needs"]
+__all__ = ["COLOURS", "FeatureWriter", "Needs", "feature_schema", "needs"]
 
 _GROUP = 1024  # rows written together
+GRID = 8  # fields of an image, each way, whose colours are kept
+COLOURS = 3 * GRID * GRID  # bytes
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 class Needs(NamedTuple):
@@ -56,10 +60,14 @@ def feature_schema() -> pa.Schema:
         [
             *((name, pa.string()) for name in ("id", "task", "source", "split")),
             ("gold", pa.string()),  # where it is a short text
+            ("kind", pa.string()),  # metadata.kind
             ("choice", pa.string()),  # where golds are few: those of one choice are evened out
             ("images", hashes),  # of the bytes
-            ("perceptual", hashes),
+            ("perceptual", hashes),  # of shapes in grey
+            ("colours", pa.list_(pa.binary(COLOURS))),  # what shapes in grey do not tell apart
             ("text", pa.uint64()),  # of question and options
+            ("numbers", pa.uint64()),  # of the numbers in them
+            ("answer", pa.uint64()),  # of the gold, whatever it is
             ("words", pa.int32()),
             ("signature", pa.binary(4 * NUM_PERMUTATIONS)),  # uint32, where wanted
             ("groups", hashes),
@@ -119,11 +127,15 @@ def _feature_row(
         "task": sample.task,
         "source": sample.source,
         "gold": short_gold(sample),
+        "kind": None if sample.metadata.get("kind") is None else str(sample.metadata["kind"]),
         "choice": _choice(sample),
         "split": str(split) if split is not None else None,
         "images": [hash64(payload) for payload in payloads],
         "perceptual": [_perceptual(image) for image in opened] if wanted.perceptual else [],
+        "colours": [_colours(image) for image in opened] if wanted.perceptual else [],
         "text": hash64(text.encode("utf-8", "surrogatepass")),
+        "numbers": hash64(" ".join(sorted(_NUMBER.findall(text))).encode()),
+        "answer": hash64(repr((sample.task, sample.answer, sample.frame)).encode("utf-8", "surrogatepass")),
         "words": len(text.split()),
         "groups": [hash64(str(value).encode()) for value in groups],
         "widths": [image.width for image in opened],
@@ -146,6 +158,11 @@ def question_key(sample: Sample) -> str:
     """What is asked: question and options (or the last message), with case and spaces evened."""
     asked = sample.question or str((sample.messages or ({},))[-1].get("content", ""))
     return " ".join(" ".join([asked, *(sample.options or ())]).casefold().split())
+
+
+def _colours(image: Image.Image) -> bytes:
+    """The mean colour of each of 8 x 8 fields: two photos whose shapes are alike in grey differ here."""
+    return image.resize((GRID, GRID), Image.Resampling.BOX).tobytes()
 
 
 def _perceptual(image: Image.Image) -> int:

@@ -18,6 +18,7 @@ import yaml
 
 from mixed_r1.data.card import CardSample, write_card
 from mixed_r1.data.engine.table import Drops, FeatureTable
+from mixed_r1.data.engine.tilt import golds_by_stage
 from mixed_r1.data.engine.workdir import Stage, write_json
 from mixed_r1.data.parquet import iter_rows
 from mixed_r1.data.recipe import Recipe
@@ -42,7 +43,13 @@ def write_figures(
     staging: Path,
 ) -> dict[str, Any]:
     """Write rejects.jsonl, stats.json, card.html and recipe.yaml; returns what the manifest says."""
-    figures = {"name": recipe.name, **_summary(table, splits, statistics), "dropped": dropped}
+    figures = {
+        "name": recipe.name,
+        **_summary(table, splits, statistics),
+        "dropped": dropped,
+        "golds by stage": golds_by_stage(table, drops),
+        "rules": _rules(recipe),
+    }
     write_json(staging / "stats.json", figures)
     with atomic_path(staging / "rejects.jsonl") as temporary:
         with temporary.open("w", encoding="utf-8", newline="\n") as stream:
@@ -64,6 +71,12 @@ def write_figures(
         "images": (staging / "images").is_dir(),
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in files},
     }
+
+
+def _rules(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """The settings, defaults included, by which rows are dropped."""
+    stages = {name: getattr(recipe, name) for name in ("dedup", "contamination", "balance")}
+    return {name: spec.model_dump(mode="json") for name, spec in stages.items() if spec is not None}
 
 
 def publish(stage: Stage, staging: Path, out: Path, done: dict[str, Any]) -> None:

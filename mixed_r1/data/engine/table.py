@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixed_r1.data.engine.features import feature_schema
+from mixed_r1.data.engine.features import COLOURS, feature_schema
 from mixed_r1.data.engine.signatures import NUM_PERMUTATIONS
 from mixed_r1.data.storage import hash64
 
@@ -94,6 +94,14 @@ class FeatureTable:
         empty = np.zeros(0, dtype=np.uint64)
         offsets = np.cumsum(np.concatenate([[0], *counts]), dtype=np.int64)
         return Ragged(np.concatenate(values) if values else empty, offsets)
+
+    def colours(self) -> np.ndarray:
+        """The colours [images, COLOURS] of all images, uint8, in the order of ``ragged("perceptual")``."""
+        parts = [np.zeros((0, COLOURS), np.uint8)]
+        for chunk in self.column("colours").chunks:
+            held = b"".join(chunk.flatten().to_pylist())
+            parts.append(np.frombuffer(held, np.uint8).reshape(-1, COLOURS))
+        return np.concatenate(parts)
 
     def signature_parts(self) -> Iterator[np.ndarray]:
         """MinHash signatures [rows, permutations], uint32, of each of ``stems``."""
