@@ -52,7 +52,18 @@ def test_what_the_page_shows_is_what_the_set_holds(built, browser):
     rows = {split: load_samples(built.out / split) for split in built.rows}
     page = browser.new_page()
     page.goto((built.out / "card.html").as_uri())
-    kept, constants, dropped = tables(page)
+    kept, constants, stages, dropped = tables(page)
+    figures = json.loads((built.out / "stats.json").read_text())
+    steps = [(line, step) for line in figures["golds by stage"] for step in line["stages"]]
+    shown = [line for line in stages[1:] if line[2] == "rows"]
+    assert len(shown) <= len(figures["golds by stage"]) and steps[-1][1]["stage"] != "rows"
+    for line in stages[1:]:
+        assert any(
+            (line[2], int(line[3].replace(",", "")), line[4], line[5])
+            == (step["stage"], step["rows"], step["gold"], f"{100 * step['share']:.1f}%")
+            for _, step in steps
+        )
+    assert "contamination" not in figures["rules"] or "image_distance" in page.inner_text("body")
     for task, gold, share, _ in constants[1:]:
         golds = Counter(s.answer for samples in rows.values() for s in samples if s.task == task)
         assert share == f"{100 * golds[gold] / golds.total():.1f}%" and golds[gold] == max(golds.values())

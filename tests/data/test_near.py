@@ -141,7 +141,7 @@ def test_exact_and_no_deduplication(tmp_path, make_picture, dedup, expected):
 def test_near_duplicates_match_a_comparison_of_all_pairs(tmp_path):
     """Texts with random edits: what is dropped is what connected components of all similar pairs say."""
     rng = np.random.default_rng(0)
-    words = [f"word{i}" for i in range(60)]
+    words = [f"word{'abcdefgh'[i // 8]}{'ijklmnop'[i % 8]}" for i in range(60)]
     texts = []
     for _ in range(25):
         base = rng.choice(words, 30).tolist()
@@ -210,9 +210,11 @@ def test_a_template_of_another_image_is_no_contamination(tmp_path):
     question = "What is the colour of the shape that is shown in this picture here?"
     evaluation = [row("e", question, [shape("red")], answer="red", task="chart")]
     sums = "figs {}, cups {}, pens {}. What is the value of cups in this list of things?"
-    evaluation += [
-        row(f"s{i}", sums.format(i, i + 1, i + 2), answer=str(i + 1), task="math") for i in range(9)
-    ]
+
+    def asked(i):
+        return sums.format(i, i + 1, i + 2)
+
+    evaluation += [row(f"s{i}", asked(i), answer=str(i + 1), task="math") for i in range(9)]
     save_samples(evaluation, tmp_path / "eval.parquet")
     rows = [row(color, question, [shape(color)], answer=color, task="chart") for color in COLORS]
     rows += [row(f"t{i}", asked(i), answer=str(i + 1), task="math") for i in range(20)]
