@@ -20,9 +20,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+import pyarrow as pa
 
 from mixed_r1.data.engine.contamination import evaluation_features, find_contaminated
 from mixed_r1.data.engine.dedup import find_duplicates
@@ -35,8 +36,8 @@ from mixed_r1.data.engine.difficulty import (
     write_statistics,
 )
 from mixed_r1.data.engine.features import needs
-from mixed_r1.data.engine.publish import publish, published, write_figures
-from mixed_r1.data.engine.rows import RowsJob, run_partition
+from mixed_r1.data.engine.publish import publish, published, write_figures, write_rejects
+from mixed_r1.data.engine.rows import RowsJob, forget_sources, run_partition
 from mixed_r1.data.engine.runners import Engine, run_jobs
 from mixed_r1.data.engine.select import assign_splits, find_surplus
 from mixed_r1.data.engine.table import Drops, FeatureTable, read_drops, write_drops
@@ -97,6 +98,7 @@ def build(
         if any(target.iterdir()):
             raise BuildError(f"out must be empty or an earlier build, got {target}")
     with locked(target / ".work"):
+        forget_sources()
         result = _Run(recipe, target, engine, workers, progress).run(sampler, scorer)
         if not keep_work:
             shutil.rmtree(target / ".work")
@@ -167,7 +169,12 @@ class _Run:
         wanted = needs(self.recipe)
         for number, (spec, source) in enumerate(zip(self.recipe.sources, self.sources, strict=True)):
             left = spec.limit
-            for k, partition in enumerate(source.partitions(self.recipe.rows_per_partition)):
+            try:
+                partitions = source.partitions(self.recipe.rows_per_partition)
+            except (ValueError, LookupError, TypeError, pa.ArrowException) as error:
+                problem = f"{type(error).__name__}: {error}"
+                raise BuildError(f"source {spec.name} must be readable, got {problem}") from None
+            for k, partition in enumerate(partitions):
                 if left is not None and left <= 0:
                     break
                 stem = folder / f"{number:03d}-{spec.name}-{k:06d}"
@@ -237,12 +244,35 @@ class _Run:
         known = known_tasks() if spec.by == "task" else [source.name for source in self.recipe.sources]
         return find_surplus(table, alive, spec, seed=self.recipe.seed, known=known)
 
+    def fail_empty(self, table: FeatureTable) -> NoReturn:
+        """No row is left: say what drops most of them, with one of these; all rejects can be read."""
+        path = self.out / "rejects.jsonl"
+        write_rejects(path, table, self.drops)
+        counts: Counter[tuple[str, str]] = Counter()
+        first: dict[tuple[str, str], dict[str, str]] = {}
+        with path.open(encoding="utf-8") as stream:
+            for line in map(json.loads, stream):
+                key = (line["stage"], line["reason"])
+                counts[key] += 1
+                first.setdefault(key, line)
+        if not len(table):  # what is mended now may be images, whose change the listing does not tell
+            shutil.rmtree(self.stages["rows"].folder)
+        if not counts:
+            raise BuildError(f"recipe {self.recipe.name} must have rows to read, got none")
+        (key, count), *_ = counts.most_common(1)
+        example = first[key]
+        where = " ".join(filter(None, (example["origin"], example["place"] or example["id"])))
+        raise BuildError(
+            f"recipe {self.recipe.name} must keep at least one row, got none of {sum(counts.values())}; "
+            f"{count} by {': '.join(key)}, such as {where}: {example['detail']}; all are in {path}"
+        )
+
     def write(
         self, table: FeatureTable, alive: np.ndarray, statistics: dict[int, dict[str, float]]
     ) -> BuildResult:
         """Split, shards, figures; then everything into place."""
         if not alive.any():
-            raise BuildError(f"recipe {self.recipe.name} must keep at least one row, got {self.dropped}")
+            self.fail_empty(table)
         recipe = self.recipe
         stage = self.stages["write"]
         began = time.perf_counter()

@@ -15,8 +15,8 @@ from mixed_r1.data.engine.signatures import NUM_PERMUTATIONS
 
 __all__ = ["hamming", "hamming_bands", "mix", "runs", "same_colours", "signature_bands"]
 
-# By so much of 255 a field of an image may differ that was scaled, or saved anew as JPEG: measured were 6 at
-# most for photographs down to quality 20, and 13 for shapes of one colour. Other colours differ by 45 or more.
+# By so much of 255 a field of an image may differ that was scaled, or saved anew as JPEG. Measured were at
+# most 6 for photographs down to quality 20, 13 for shapes of one colour, and 45 or more for other colours.
 COLOUR_DISTANCE = 20
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)

@@ -26,7 +26,7 @@ from mixed_r1.data.stats import SetStatistics
 from mixed_r1.files import atomic_path, sha256_of
 from mixed_r1.schema import Sample, task_order
 
-__all__ = ["publish", "published", "write_figures"]
+__all__ = ["publish", "published", "write_figures", "write_rejects"]
 
 MANIFEST = "manifest.json"
 FINGERPRINT = ".fingerprint"
@@ -51,9 +51,7 @@ def write_figures(
         "rules": _rules(recipe),
     }
     write_json(staging / "stats.json", figures)
-    with atomic_path(staging / "rejects.jsonl") as temporary:
-        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(_rejects(table, drops))
+    write_rejects(staging / "rejects.jsonl", table, drops)
     settings = recipe.model_dump(mode="json", exclude={"base"}, exclude_defaults=True)
     with atomic_path(staging / "recipe.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -71,6 +69,13 @@ def write_figures(
         "images": (staging / "images").is_dir(),
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in files},
     }
+
+
+def write_rejects(path: Path, table: FeatureTable, drops: list[tuple[str, Drops]]) -> None:
+    """Every dropped row as one JSON line."""
+    with atomic_path(path) as temporary:
+        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.writelines(_rejects(table, drops))
 
 
 def _rules(recipe: Recipe) -> dict[str, dict[str, Any]]:

@@ -34,7 +34,7 @@ from mixed_r1.opened import OpenedRow, Problem, RowError, open_row
 from mixed_r1.schema import Sample
 from mixed_r1.tasks import load_tasks
 
-__all__ = ["Reject", "RowsJob", "run_partition"]
+__all__ = ["Reject", "RowsJob", "forget_sources", "run_partition"]
 
 
 class Reject(NamedTuple):
@@ -117,6 +117,11 @@ def _outcomes(job: RowsJob, spec: SourceSpec) -> Iterator[Kept | Reject]:
 def _opened(spec_json: str, base: Path) -> Source:
     spec = SourceSpec(**json.loads(spec_json))
     return open_source(spec.kind, spec.options, base)
+
+
+def forget_sources() -> None:
+    """Open sources anew: their files may have changed since the last build of this process."""
+    _opened.cache_clear()
 
 
 def _source(spec: SourceSpec, base: Path) -> Source:

@@ -64,7 +64,7 @@ class ListSource(Source):
     """A source whose index fits in memory: annotations, a folder listing, a table."""
 
     def records(self) -> Sequence[Any]:
-        """Everything there is, in a fixed order; one record becomes one row."""
+        """Everything there is, in a fixed order; one record becomes one row, a Problem a row that is none."""
         raise NotImplementedError
 
     def row(self, record: Any) -> dict[str, Any]:
@@ -80,7 +80,11 @@ class ListSource(Source):
 
     def read(self, partition: Partition) -> Iterator[RawRow]:
         for i in range(partition.start, partition.stop):
+            record = self._index[i]
+            if isinstance(record, Problem):
+                yield str(i), record
+                continue
             try:
-                yield str(i), self.row(self._index[i])
+                yield str(i), self.row(record)
             except (ValueError, LookupError, TypeError, AttributeError) as error:
                 yield str(i), Problem("row", f"must be complete, got {type(error).__name__}: {error}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from mixed_r1.data.records import line_records
 from mixed_r1.data.sources.base import ListSource
+from mixed_r1.opened import Problem
 
 __all__ = ["Captions"]
 
@@ -30,19 +31,20 @@ class Captions(ListSource):
     def records(self) -> list[Any]:
         listing = self.path / "metadata.jsonl"
         if listing.is_file():
-            lines = [
-                json.loads(line) for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()
-            ]
-            return [(line["file_name"], line["text"]) for line in lines]
+            with listing.open("rb") as stream:
+                lines = list(line_records(stream))
+            return [line if isinstance(line, Problem) else _listed(line) for _, line in lines]
         found = []
         for text in self.inputs():
             image = next((text.with_suffix(s) for s in _SUFFIXES if text.with_suffix(s).is_file()), None)
             if image is not None:
-                found.append((str(image.relative_to(self.path)), text.read_text(encoding="utf-8").strip()))
+                found.append((str(image.relative_to(self.path)), text))
         return found
 
     def row(self, record: Any) -> dict[str, Any]:
         file, caption = record
+        if isinstance(caption, Path):
+            caption = caption.read_text(encoding="utf-8-sig").strip()
         return {
             "id": file,
             "task": "open_ended",
@@ -50,3 +52,11 @@ class Captions(ListSource):
             "images": [str(self.path / file)],
             "answer": caption,
         }
+
+
+def _listed(line: dict[str, Any]) -> Any:
+    """File and caption of a line of the listing."""
+    missing = [name for name in ("file_name", "text") if not isinstance(line.get(name), str)]
+    if missing:
+        return Problem(missing[0], f"must be a text, got {line.get(missing[0])!r:.60}")
+    return line["file_name"], line["text"]

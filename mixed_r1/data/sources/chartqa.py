@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from mixed_r1.data.records import json_records
 from mixed_r1.data.sources.base import ListSource
+from mixed_r1.opened import Problem
 
 __all__ = ["ChartQa"]
 
@@ -23,11 +24,18 @@ class ChartQa(ListSource):
         return files
 
     def records(self) -> list[Any]:
-        return [
-            (file.stem, i, entry)
-            for file in self.inputs()
-            for i, entry in enumerate(json.loads(file.read_text(encoding="utf-8")))
-        ]
+        found: list[Any] = []
+        for file in self.inputs():
+            try:
+                entries = json_records(file)
+            except ValueError as error:
+                found.append(Problem(file.name, str(error)))
+                continue
+            found += [
+                entry if isinstance(entry, Problem) else (file.stem, place - 1, entry)
+                for place, entry in entries
+            ]
+        return found
 
     def row(self, record: Any) -> dict[str, Any]:
         part, i, entry = record

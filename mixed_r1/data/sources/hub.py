@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mixed_r1.data.arrow import plain_rows
 from mixed_r1.data.sources.base import Partition, RawRow, Source, cut
 
 __all__ = ["HubDataset"]
@@ -51,5 +52,6 @@ class HubDataset(Source):
 
     def read(self, partition: Partition) -> Iterator[RawRow]:
         table = self._data[partition.start : partition.stop]
-        for i, row in enumerate(table.to_pylist(), start=partition.start):
+        rows = plain_rows(table, self._data.features.to_dict())
+        for i, row in enumerate(rows, start=partition.start):
             yield str(i), row

@@ -33,17 +33,23 @@ class HubObjects(HubDataset):
     question: str | None = None
 
     @cached_property
-    def _index(self) -> list[tuple[int, str, list[Any]]]:
-        """(image, category, its boxes); only the objects are read."""
+    def _index(self) -> list[tuple[int, str, list[Any] | Problem]]:
+        """(image, category, its boxes or what is wrong with them); only the objects are read."""
         names = self.names or _class_names(self._data.features[self.objects], self.categories)
-        found: list[tuple[int, str, list[Any]]] = []
+        found: list[tuple[int, str, list[Any] | Problem]] = []
         for i, objects in enumerate(self._all_objects()):
             groups: dict[str, list[Any]] = {}
-            for category, box in self._pairs(objects):
-                name = names[category] if names and isinstance(category, int) else str(category)
-                groups.setdefault(name, []).append(box)
+            try:
+                for category, box in self._pairs(objects):
+                    name = names[category] if names and isinstance(category, int) else str(category)
+                    groups.setdefault(name, []).append(box)
+            except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+                rule = f"must hold {self.boxes} and {self.categories} of equal length, got {error}"
+                found.append((i, "", Problem(self.objects, rule)))
+                continue
             found.extend((i, name, boxes) for name, boxes in sorted(groups.items()))
-        return [item for item in found if self.mode != "grounding" or len(item[2]) == 1]
+        single = self.mode == "grounding"
+        return [item for item in found if not single or isinstance(item[2], Problem) or len(item[2]) == 1]
 
     def _all_objects(self) -> Iterator[Any]:
         data = self._data.select_columns([self.objects])
@@ -65,6 +71,9 @@ class HubObjects(HubDataset):
             if i != last:
                 last, picture = i, self._data[i : i + 1][self.image][0].as_py()
             place = f"{i}-{name}"
+            if isinstance(boxes, Problem):
+                yield place, boxes
+                continue
             try:
                 corners = [tuple(box) if self.box_format == "xyxy" else _corners(*box) for box in boxes]
                 yield place, objects_row(place, self.mode, self.question, name, picture, corners)
