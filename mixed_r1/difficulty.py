@@ -10,7 +10,6 @@ from mixed_r1.data.engine.difficulty import Sampler, Scorer
 from mixed_r1.data.engine.workdir import BuildError
 from mixed_r1.data.recipe import Difficulty, LocalModel, Recipe
 from mixed_r1.data.servers import ServerSampler
-from mixed_r1.images import ImageError
 from mixed_r1.rewards import MixedReward, RewardConfig
 from mixed_r1.rewards.load import load_reward
 from mixed_r1.schema import Sample
@@ -74,6 +73,8 @@ class _LocalModel:
             dtype=model.dtype,
             device=auto if model.device == "auto" else model.device,
             system_prompt=model.system_prompt,
+            min_pixels=model.min_pixels,
+            max_pixels=model.max_pixels,
         )
         settings = RewardConfig.from_mapping({**_TASK_ALONE, **spec.reward})
         spoken = settings.for_model(self._adapter.box_frame, self._adapter.thought(settings.think_tag))
@@ -92,7 +93,7 @@ class _LocalModel:
         for sample in samples:
             try:
                 prompts[sample.id] = self._adapter.encode(sample)
-            except (ImageError, ValueError):
+            except ValueError:
                 continue
         self._encoded = {s.id: as_scored(s, prompts[s.id]) for s in samples if s.id in prompts}
         groups = sample_completions(

@@ -40,6 +40,7 @@ __all__ = [
     "png_bytes",
     "source_name",
     "stored_orientation",
+    "thumbnail",
     "thumbnail_uri",
     "web_bytes",
 ]
@@ -358,8 +359,8 @@ def web_bytes(source: Any) -> bytes:
     return payload if plain else png_bytes(opened)
 
 
-def thumbnail_uri(image: Image.Image, max_side: int) -> str:
-    """``image`` for a page, at most ``max_side`` pixels long: small ones as PNG, others as JPEG."""
+def thumbnail(image: Image.Image, max_side: int) -> bytes:
+    """``image`` encoded for a page, at most ``max_side`` pixels long: small ones as PNG, others as JPEG."""
     shown = image.copy()
     shown.thumbnail((max_side, max_side))
     stream = io.BytesIO()
@@ -367,4 +368,9 @@ def thumbnail_uri(image: Image.Image, max_side: int) -> str:
         shown.save(stream, "PNG", optimize=True)
     else:
         shown.save(stream, "JPEG", quality=85)
-    return data_uri(stream.getvalue())
+    return stream.getvalue()
+
+
+def thumbnail_uri(image: Image.Image, max_side: int) -> str:
+    """``thumbnail`` as a data URI."""
+    return data_uri(thumbnail(image, max_side))

@@ -6,6 +6,7 @@
     before.json                      mode -> the rows of the first evaluation
     summary.json                     what the run came to
     completions/step-000010.parquet  what was sampled in a step, see Column
+    images/0123456789abcdef.jpg      small copies of images in it that are no files of their own
     checkpoints/step-000010/         and ``latest``, a link to the newest
     rollout/version-000010/          weights on their way to a server
     tensorboard/
@@ -69,6 +70,7 @@ class RunDirectory:
         self.lock = self.path / ".lock"  # held by the process whose run this is
         self.checkpoints = self.path / "checkpoints"
         self.latest_checkpoint = self.checkpoints / LATEST
+        self.images = self.path / "images"
         self.tensorboard = self.path / "tensorboard"
 
     def completions(self, step: int) -> Path:
@@ -162,7 +164,7 @@ class Column:
     NUM_TOKENS = "num_tokens"
     TOTAL = "total"
     ADVANTAGE = "advantage"
-    SAMPLE = "sample"  # the row as JSON, images that are files by their path
+    SAMPLE = "sample"  # the row as JSON; images by their path, from the working directory or from the run
 
 
 _REWARD, _REASON = "reward_", "reason_"

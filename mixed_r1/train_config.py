@@ -42,6 +42,9 @@ class ModelSettings(Config):
     # Run Python code that comes with ``model``? Then ``revision`` names the commit that was read (40 digits).
     trust_remote_code: bool = False
     revision: str | None = None
+    # Of an image as the model sees it; None: as the checkpoint says. A tile of InternVL has 448 x 448.
+    min_pixels: int | None = Field(None, ge=1)
+    max_pixels: int | None = Field(None, ge=1)
     freeze: tuple[Literal["vision", "projector"], ...] = ("vision", "projector")
     gradient_checkpointing: bool = False
     lora_rank: int = Field(0, ge=0)  # 0: train the weights themselves
@@ -66,7 +69,7 @@ class ModelSettings(Config):
 
     def load_options(self) -> dict[str, Any]:
         """What ``load_adapter`` needs beside the path."""
-        names = ("dtype", "system_prompt", "trust_remote_code", "revision")
+        names = ("dtype", "system_prompt", "trust_remote_code", "revision", "min_pixels", "max_pixels")
         return {name: getattr(self, name) for name in names}
 
 

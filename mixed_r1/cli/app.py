@@ -317,6 +317,58 @@ def check(
     raise typer.Exit(1 if problems else 0)
 
 
+@data.command(epilog="Example: [cyan]mixed-r1 data look rows.csv task=short_answer --out look.html[/cyan]")
+def look(
+    path: Annotated[
+        Path, typer.Argument(help="Rows: a file, stem, folder or glob; or the YAML settings of a run.")
+    ],
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("look.html"),
+    rows: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 24,
+    seed: Annotated[int, typer.Option(help="Decides which rows.")] = 0,
+    config: Annotated[Path | None, typer.Option(help="YAML file of reward settings.")] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="Model directory for BMAS, to score open_ended rows.")
+    ] = None,
+    task: OwnTasks = None,
+) -> None:
+    """Write a page of rows as a run sees them: images with boxes, prompt, gold, and what the gold earns.
+
+    Settings are those of its [b]reward[/b]. Given the settings of a run, its rows are read with its columns
+    and scored as it scores.
+    """
+    from mixed_r1.cli.checking import look_at_rows
+
+    look_at_rows(
+        path,
+        out,
+        rows=rows,
+        seed=seed,
+        config=config,
+        embeddings=embeddings,
+        overrides=overrides or [],
+        tasks=task or [],
+    )
+
+
+@data.command(epilog="Example: [cyan]mixed-r1 data convert rows.csv rows.parquet task=short_answer[/cyan]")
+def convert(
+    path: Annotated[
+        Path, typer.Argument(help="Rows: a file, stem, folder or glob; or YAML of a source (kind, columns).")
+    ],
+    out: Annotated[Path, typer.Argument(help="File to write: .jsonl or .parquet.")],
+    overrides: Overrides = None,
+    task: OwnTasks = None,
+) -> None:
+    """Write rows of any layout as JSONL or Parquet of ours; rows that cannot be used are named.
+
+    Settings are those of a source: [b]task=chart[/b], [b]columns.answer=label[/b], [b]kind=coco[/b].
+    """
+    from mixed_r1.cli.checking import convert_rows
+
+    convert_rows(path, out, overrides or [], task or [])
+
+
 add_serve_command(app)
 
 

@@ -21,7 +21,7 @@ from mixed_r1.options import option_lines
 from mixed_r1.schema import Sample
 from mixed_r1.tasks import task_order
 
-__all__ = ["CardSample", "card_of_files", "write_card"]
+__all__ = ["CardSample", "card_of_files", "picture", "write_card"]
 
 _MAX_SIDE = 320
 _SHOWN_PER_TASK = 6
@@ -155,14 +155,14 @@ def _shown(item: CardSample) -> dict[str, Any]:
         "options": option_lines(sample.options),
         "answer": sample.gold_text,
         "difficulty": None if sample.difficulty is None else f"{sample.difficulty:.2f}",
-        # Boxes refer to the row's only image; with several it is not known which.
         "images": [
-            _picture(image, sample.boxes if len(images) == 1 else (), sample.frame) for image in images
+            picture(image, sample.boxes if number == (sample.image_of or 0) else (), sample.frame)
+            for number, image in enumerate(images)
         ],
     }
 
 
-def _picture(image: Image.Image, boxes: Sequence[Sequence[float]], frame: str) -> dict[str, Any]:
+def picture(image: Image.Image, boxes: Sequence[Sequence[float]], frame: str) -> dict[str, Any]:
     """The image as a data URL at most 320 pixels long, and its boxes in pixels of the original."""
     return {
         "url": thumbnail_uri(image, _MAX_SIDE),

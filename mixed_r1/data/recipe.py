@@ -109,6 +109,8 @@ class LocalModel(Config):
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(default=1024, ge=1)
     system_prompt: str | None = None
+    min_pixels: int | None = Field(default=None, ge=1)  # of an image as the model sees it
+    max_pixels: int | None = Field(default=None, ge=1)
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"  # auto: cuda where there is one
     max_rows: int = Field(default=256, ge=1)  # answers decoded together

@@ -21,6 +21,7 @@ from torch import Tensor
 from mixed_r1.chat import chat_messages
 from mixed_r1.config import ConfigError
 from mixed_r1.frames import Box, PredictedFrame, Size, convert
+from mixed_r1.images import web_bytes
 from mixed_r1.models.attention import ATTENTION
 from mixed_r1.models.prompt import Prompt
 from mixed_r1.models.template import render
@@ -92,6 +93,18 @@ class ModelAdapter(ABC):
     @abstractmethod
     def _process_images(self, images: list[Image.Image]) -> ProcessedImages:
         """One image-processor call for all images of a prompt."""
+
+    @abstractmethod
+    def limit_pixels(self, min_pixels: int | None = None, max_pixels: int | None = None) -> None:
+        """Show images with at least and at most so many pixels, as far as the family knows sizes.
+
+        Saved with the model, so that it is served as it was trained. Raises ConfigError for limits that leave
+        no size.
+        """
+
+    def sent_image(self, source: Any) -> bytes:
+        """An image for a server whose own limits are not ours: what it makes of it is what we see."""
+        return web_bytes(source)
 
     @abstractmethod
     def _prompt_positions(self, input_ids: Tensor, pixel_inputs: dict[str, Tensor]) -> Tensor:

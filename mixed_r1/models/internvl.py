@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
+from mixed_r1.config import ConfigError
 from mixed_r1.models.adapter import ModelAdapter, ProcessedImages
 
 __all__ = ["InternVLAdapter"]
@@ -35,6 +36,22 @@ class InternVLAdapter(ModelAdapter):
         per_tile = self.model.config.image_seq_length
         runs = [[start, *[self.image_token_id] * (per_tile * count), end] for count in counts]
         return {"pixel_values": pixel_values}, runs, [self._canvas(image.size) for image in images]
+
+    def limit_pixels(self, min_pixels: int | None = None, max_pixels: int | None = None) -> None:
+        """The number of tiles, and never more than the checkpoint has: a tile is all that the tower sees."""
+        processor = self.image_processor
+        tile = processor.size["height"] * processor.size["width"]
+        most, least = processor.max_patches, processor.min_patches
+        if max_pixels is not None:
+            most = min(most, max_pixels // tile)
+        if min_pixels is not None:
+            least = min(-(-min_pixels // tile), processor.max_patches)
+        if not 1 <= most or min(least, most) < 1 or (min_pixels or 0) > (max_pixels or min_pixels or 0):
+            raise ConfigError(
+                f"max_pixels must be at least min_pixels, and a tile of {tile} pixels, "
+                f"got {max_pixels} and {min_pixels}"
+            )
+        processor.max_patches, processor.min_patches = most, min(least, most)
 
     def _canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         """(width, height) of the tiled image."""

@@ -50,12 +50,15 @@ def load_adapter(
     trust_remote_code: bool = False,
     system_prompt: str | None = None,
     image_options: Mapping[str, Any] | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
     weights: bool = True,
 ) -> ModelAdapter:
     """Load a Hugging Face checkpoint (a directory, or a repository name) of a supported family.
 
     ``image_options`` override fields of the image processor: ``{"max_patches": 6}`` bounds the tiles of an
     InternVL image, ``{"size": {"shortest_edge": 3136, "longest_edge": 1003520}}`` the pixels of a Qwen one.
+    ``min_pixels`` and ``max_pixels`` do either, see ``ModelAdapter.limit_pixels``.
     Images are resized by Pillow even where torchvision is installed, so that a run does not depend on it.
     Attention is SDPA. Without ``weights`` none is read: the model, on the meta device, can encode rows and be
     counted, and nothing else.
@@ -78,7 +81,7 @@ def load_adapter(
     image_processor = AutoImageProcessor.from_pretrained(
         name, backend="pil", **source, **(image_options or {})
     )
-    return FAMILIES[model_type](
+    adapter = FAMILIES[model_type](
         model.to(device) if weights else model,
         tokenizer,
         image_processor,
@@ -86,6 +89,8 @@ def load_adapter(
         system_prompt=system_prompt,
         extra_files=_processor_files(name, revision),
     )
+    adapter.limit_pixels(min_pixels, max_pixels)
+    return adapter
 
 
 def check_model(directory: Path) -> None:

@@ -9,8 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.image_utils import SizeDict
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
+from mixed_r1.config import ConfigError
 from mixed_r1.frames import PredictedFrame
+from mixed_r1.images import open_image, png_bytes
 from mixed_r1.models.adapter import ModelAdapter, ProcessedImages
 
 __all__ = ["QwenVLAdapter"]
@@ -36,6 +40,7 @@ class QwenVLAdapter(ModelAdapter):
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any, **options: Any) -> None:
         super().__init__(model, tokenizer, image_processor, **options)
+        self._limited = False
         projection = self.core.visual.patch_embed.proj
         if type(projection) is nn.Conv3d and projection.kernel_size == projection.stride:
             projection.__class__ = _PatchProjection
@@ -61,6 +66,35 @@ class QwenVLAdapter(ModelAdapter):
         runs = [[self.image_token_id] * (t * h * w // merge**2) for t, h, w in grids]
         sizes = [(w * patch, h * patch) for _, h, w in grids]
         return {name: outputs[name] for name in ("pixel_values", "image_grid_thw")}, runs, sizes
+
+    def limit_pixels(self, min_pixels: int | None = None, max_pixels: int | None = None) -> None:
+        """The limits of smart resizing: an image keeps its shape, and its sides are multiples of a patch."""
+        if min_pixels is None and max_pixels is None:
+            return
+        size = self.image_processor.size
+        least = min_pixels or min(size["shortest_edge"], max_pixels or size["shortest_edge"])
+        most = max_pixels or max(size["longest_edge"], least)
+        unit = self.image_processor.patch_size * self.image_processor.merge_size
+        if not unit * unit <= most or least > most:
+            raise ConfigError(
+                f"max_pixels must be at least min_pixels, and {unit * unit}, got {most} and {least}"
+            )
+        self.image_processor.size = SizeDict(shortest_edge=least, longest_edge=most)
+        self._limited = True
+
+    def sent_image(self, source: Any) -> bytes:
+        """With limits, the image at the size that we see: a server's own resizing leaves it as it is."""
+        if not self._limited:
+            return super().sent_image(source)
+        image, processor = open_image(source), self.image_processor
+        rows, columns = smart_resize(
+            image.height,
+            image.width,
+            factor=processor.patch_size * processor.merge_size,
+            min_pixels=processor.size["shortest_edge"],
+            max_pixels=processor.size["longest_edge"],
+        )
+        return png_bytes(image.resize((columns, rows), Image.Resampling(processor.resample)))
 
     def _prompt_positions(self, input_ids: Tensor, pixel_inputs: dict[str, Tensor]) -> Tensor:
         if not pixel_inputs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 from pydantic import ValidationError
 
+from mixed_r1.frames import Size
 from mixed_r1.images import ImageError, open_image, thumbnail_uri
 from mixed_r1.report.boxes import Answer, box_frame, read_answers, reward_config, to_pixels
 from mixed_r1.report.heatmap import HeatMap, SimilarityReader
@@ -119,10 +120,10 @@ def _card(run: Run, group: Sequence[Row], similarity: SimilarityReader, rank: in
     merged = _merged(group)
     texts = [str(row[Column.COMPLETION]) for row, _ in merged]
     answers = read_answers(texts, sample, config) if sample else [Answer("", ())] * len(texts)
-    pictures, note = _pictures(run, sample) if sample else ([], "")
+    pictures, note = _pictures(run, sample) if sample else ({}, "")
     boxes: list[list[Box]] = [[] for _ in texts]
-    if sample and sample.boxes and pictures:
-        target = pictures[_target(sample, pictures)]
+    target = pictures.get(_target(sample, pictures)) if sample and sample.boxes else None
+    if sample and target is not None:
         frame = box_frame(sample, config)
         size = (target.width, target.height)
         found = [answer.boxes[:MAX_BOXES] for answer in answers]
@@ -147,7 +148,7 @@ def _card(run: Run, group: Sequence[Row], similarity: SimilarityReader, rank: in
         question=_cut(_question(sample, group[0])),
         options=list(zip(LETTERS, sample.options or (), strict=False)) if sample else [],
         gold=_cut(sample.gold_text) if sample else "",
-        pictures=pictures,
+        pictures=list(pictures.values()),
         picture_note=note,
         completions=completions,
         heat_map=heat_map,
@@ -206,38 +207,49 @@ def _pieces(completion: str, answer: str) -> list[Piece]:
     return pieces
 
 
-def _target(sample: Sample, pictures: Sequence[Picture]) -> int:
-    """The image the boxes refer to: the one of ``image_size``, else the first."""
-    sizes = [(picture.width, picture.height) for picture in pictures]
-    return sizes.index(sample.image_size) if sample.image_size in sizes else 0
+def _target(sample: Sample, pictures: Mapping[int, Picture]) -> int:
+    """The image that the boxes are in: the one that the row says, or that has its size, else the first."""
+    if sample.image_of is not None:
+        return sample.image_of
+    of_size = (n for n, picture in pictures.items() if (picture.width, picture.height) == sample.image_size)
+    return next(of_size, 0)
 
 
-def _pictures(run: Run, sample: Sample) -> tuple[list[Picture], str]:
-    pictures = []
-    missing = 0
-    for source in sample.images[:IMAGES_PER_CARD]:
+def _pictures(run: Run, sample: Sample) -> tuple[dict[int, Picture], str]:
+    """The first images of a row, and the one its boxes are in, by their place; and what is not shown."""
+    wanted = sorted({*range(min(IMAGES_PER_CARD, len(sample.images))), *filter(None, [sample.image_of])})
+    pictures: dict[int, Picture] = {}
+    for number in wanted:
         try:
-            pictures.append(_picture(open_image(_located(run, source))))
-        except ImageError:
-            missing += 1
+            image = open_image(_located(run, sample.images[number]))
+        except (ImageError, IndexError):
+            continue
+        # A run keeps small copies of images that are no files: boxes are in pixels of the original.
+        is_target = number == (sample.image_of or 0) and sample.boxes
+        pictures[number] = _picture(image, sample.image_size if is_target else None)
+    missing = len(wanted) - len(pictures)
     notes = []
     if missing:
         notes.append(f"{missing} image{'s' if missing > 1 else ''} could not be opened")
-    if len(sample.images) > IMAGES_PER_CARD:
-        notes.append(f"{len(sample.images) - IMAGES_PER_CARD} more not shown")
+    if len(sample.images) > len(wanted):
+        notes.append(f"{len(sample.images) - len(wanted)} more not shown")
     return pictures, "; ".join(notes)
 
 
 def _located(run: Run, source: Any) -> Any:
-    """Find an image file: paths count from where the run was started, and the run may have moved since."""
+    """Find an image file: paths count from the run, or from where it was started, and the run may have moved
+    since.
+    """
     if not isinstance(source, str):
         return source
-    candidates = [Path(source), *(parent / source for parent in run.path.resolve().parents)]
+    home = run.path.resolve()
+    candidates = [Path(source), *(folder / source for folder in (home, *home.parents))]
     return str(next((path for path in candidates if path.is_file()), source))
 
 
-def _picture(image: Image.Image) -> Picture:
-    return Picture(thumbnail_uri(image, MAX_SIDE), image.width, image.height, [], [])
+def _picture(image: Image.Image, size: Size | None = None) -> Picture:
+    width, height = size or image.size
+    return Picture(thumbnail_uri(image, MAX_SIDE), width, height, [], [])
 
 
 def _question(sample: Sample | None, row: Row) -> str:

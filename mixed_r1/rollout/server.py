@@ -37,8 +37,9 @@ from typing import Any
 import torch
 
 from mixed_r1.chat import request_messages
+from mixed_r1.config import ConfigError
 from mixed_r1.http_client import HttpClient, ServerError
-from mixed_r1.images import data_uri, web_bytes
+from mixed_r1.images import data_uri
 from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.models.prompt import Prompt
 from mixed_r1.ranks import Ranks
@@ -48,13 +49,15 @@ from mixed_r1.run_directory import RunDirectory
 from mixed_r1.schema import Sample
 from mixed_r1.train_config import TrainConfig
 
-__all__ = ["ServerSampler", "chat_request", "sampled_completion", "save_version"]
+__all__ = ["ServerSampler", "chat_request", "check_limits", "sampled_completion", "save_version"]
 
 
 class ServerSampler:
     """Completions from ``config.server_urls``, weights pushed before each rollout."""
 
     def __init__(self, adapter: ModelAdapter, config: TrainConfig, ranks: Ranks) -> None:
+        if not config.server_kind.startswith("transformers"):
+            check_limits(adapter, config)
         self.adapter = adapter
         self.config = config
         self.ranks = ranks
@@ -171,7 +174,21 @@ def save_version(out: Path, version: int, save: SaveWeights, *, adapter_only: bo
 
 def chat_request(adapter: ModelAdapter, sample: Sample) -> list[dict[str, Any]]:
     """The row's messages in OpenAI's form; images as data URIs of the pixels we see."""
-    return request_messages(sample, adapter.system_prompt, image_uri=_pixels_uri)
+
+    def uri(source: Any) -> str:
+        return data_uri(adapter.sent_image(source))
+
+    return request_messages(sample, adapter.system_prompt, image_uri=uri)
+
+
+def check_limits(adapter: ModelAdapter, config: TrainConfig) -> None:
+    """Raise ConfigError where a server cannot be told how many tiles an image may have."""
+    if adapter.family == "internvl" and (config.min_pixels or config.max_pixels):
+        raise ConfigError(
+            "min_pixels and max_pixels must be left out where an InternVL is served by vLLM or SGLang (its "
+            "tiles are settings of the server), got "
+            f"{config.min_pixels} and {config.max_pixels}"
+        )
 
 
 def sampled_completion(
@@ -228,10 +245,6 @@ def _read(adapter: ModelAdapter, prompt: Prompt, params: SamplingParams, text: b
         if len(logprobs) != len(ids) or not all(math.isfinite(p) and p <= 1e-3 for p in logprobs):
             raise ValueError(f"logprobs must be one per token and at most 0, got {str(logprobs)[:80]}")
     return sampled_completion(adapter, ids, logprobs, params)
-
-
-def _pixels_uri(image: Any) -> str:
-    return data_uri(web_bytes(image))
 
 
 def _add_base(directory: Path, base: Path) -> None:

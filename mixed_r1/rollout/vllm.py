@@ -13,7 +13,7 @@ from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.ranks import Ranks
 from mixed_r1.rollout.base import Completion, RolloutError, RolloutRequest, SamplingParams, SaveWeights
 from mixed_r1.rollout.sampler import random_stream
-from mixed_r1.rollout.server import chat_request, sampled_completion, save_version
+from mixed_r1.rollout.server import chat_request, check_limits, sampled_completion, save_version
 from mixed_r1.train_config import TrainConfig
 
 __all__ = ["VLLMSampler"]
@@ -31,6 +31,7 @@ class VLLMSampler:
             import vllm
         except ImportError:
             raise ImportError("rollout 'vllm' needs vLLM: pip install 'mixed-r1[vllm]'") from None
+        check_limits(adapter, config)
         self.adapter = adapter
         self.config = config
         self.vllm = vllm

@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixed_r1.data.storage import image_name
 from mixed_r1.files import atomic_path
+from mixed_r1.images import ImageError, open_image, source_name, thumbnail
 from mixed_r1.rewards import RewardBatch
 from mixed_r1.rollout import Group
 from mixed_r1.run_directory import Column, Metric, nullable, score_columns, storable
@@ -28,6 +30,9 @@ __all__ = [
     "rollout_metrics",
     "write_completions",
 ]
+
+
+SHOWN_SIDE = 1024  # pixels of the longer side of a picture that is copied for a report
 
 
 class JsonLines:
@@ -129,9 +134,10 @@ def completion_rows(
     batch: RewardBatch,
     advantages: np.ndarray,
     decode: Callable[[list[int]], str],
+    images: Path,
 ) -> list[list[dict[str, Any]]]:
     """Per group, one record a completion, its keys those of ``Column``; ``decode`` makes text of a prompt's
-    tokens."""
+    tokens. Images that are no files of their own are copied into the folder ``images``."""
     rows: list[list[dict[str, Any]]] = []
     first = 0
     for group in groups:
@@ -142,6 +148,7 @@ def completion_rows(
             Column.SOURCE: group.sample.source,
             Column.PROMPT: decode(group.prompt.input_ids.tolist()),
         }
+        shown = _sample_json(group.sample, images)
         records = []
         for i, completion in enumerate(group.completions):
             n = first + i
@@ -153,7 +160,7 @@ def completion_rows(
                     Column.NUM_TOKENS: len(completion),
                     Column.TOTAL: nullable(batch.total[n]),
                     Column.ADVANTAGE: nullable(advantages[n]),
-                    Column.SAMPLE: _sample_json(group.sample),
+                    Column.SAMPLE: shown,
                     **score_columns(batch.names, batch.values[n], batch.reasons[n]),
                 }
             )
@@ -172,10 +179,26 @@ def write_completions(path: Path, groups: Sequence[Sequence[Mapping[str, Any]]])
         pq.write_table(table, temporary)
 
 
-def _sample_json(sample: Sample) -> str:
-    """The row as JSON; images that are not paths are left out, they are in the data set."""
-    paths = tuple(str(image) for image in sample.images if isinstance(image, (str, os.PathLike)))
+def _sample_json(sample: Sample, folder: Path) -> str:
+    """The row as JSON, with its images by their paths."""
+    paths = tuple(_image_path(image, folder) for image in sample.images)
     return sample.model_copy(update={"images": paths}).model_dump_json()
+
+
+def _image_path(image: Any, folder: Path) -> str:
+    """Where an image is: its own path, or that of a small copy, from the folder of the run."""
+    if isinstance(image, os.PathLike) or (isinstance(image, str) and Path(image).is_file()):
+        return str(image)
+    try:
+        copy = thumbnail(open_image(image), SHOWN_SIDE)
+        target = folder / image_name(copy)
+        if not target.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic_path(target, durable=False) as temporary:
+                temporary.write_bytes(copy)
+    except (ImageError, OSError):  # the record matters more than its picture
+        return source_name(image)
+    return f"{folder.name}/{target.name}"
 
 
 def _mean(values: np.ndarray) -> float:

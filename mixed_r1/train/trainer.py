@@ -316,7 +316,9 @@ class Trainer:
         """What all ranks sampled in this step, in one file; masked completions have no advantage."""
         shown = np.where(scored.mask, advantages, np.nan)
         decode = self.model.adapter.tokenizer.decode
-        rows = self.ranks.merge(completion_rows(self.step, scored.groups, scored.batch, shown, decode))
+        images = self.files.images
+        rows = completion_rows(self.step, scored.groups, scored.batch, shown, decode, images)
+        rows = self.ranks.merge(rows)
         if self.ranks.first:
             write_completions(self.files.completions(self.step), rows)
 
