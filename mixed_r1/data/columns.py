@@ -47,7 +47,7 @@ def chosen(row: Mapping[str, Any], spec: SourceSpec) -> dict[str, Any]:
 def _used(column: str | tuple[str, ...]) -> list[str]:
     """The columns that are read whole, or in part, under another name."""
     parts = (column,) if isinstance(column, str) else column
-    return [part.partition(".")[0] for part in parts if "{" not in part]
+    return [part.removesuffix("?").partition(".")[0] for part in parts if "{" not in part]
 
 
 def converted(fields: dict[str, Any], spec: SourceSpec) -> dict[str, Any]:
@@ -87,9 +87,17 @@ def _collected(row: Mapping[str, Any], name: str, column: str | tuple[str, ...])
 
 
 def _value(row: Mapping[str, Any], column: str) -> Any:
-    """A column, or a text with {column} in it; an empty column is an empty text there."""
+    """A column, or a text with {column} in it; an empty column is an empty text there. One that is followed
+    by "?" may be missing.
+    """
     if "{" not in column:
-        return _column(row, column)
+        path = column.removesuffix("?")
+        try:
+            return _column(row, path)
+        except ValueError:
+            if path != column:
+                return None
+            raise
 
     def filled(match: re.Match[str]) -> str:
         value = _column(row, match.group(1))

@@ -75,7 +75,7 @@ def json_records(file: Path) -> list[Record]:
 
 
 def table_records(file: Path) -> list[Record]:
-    """CSV or TSV with a header; empty cells are no fields. A CSV may be cut by ``,``, ``;``, tab or ``|``.
+    """CSV or TSV with a header; empty cells are None. A CSV may be cut by ``,``, ``;``, tab or ``|``.
 
     Raises:
         ValueError: no header.
@@ -113,7 +113,10 @@ def _table_rows(lines: Any, names: list[str]) -> Iterator[Record]:
         elif not _is_utf8(cells):
             yield begins, Problem("row", "must be UTF-8, got bytes of another encoding")
         else:
-            yield begins, {name: cell for name, cell in zip(names, cells, strict=True) if cell.strip()}
+            yield (
+                begins,
+                {name: cell if cell.strip() else None for name, cell in zip(names, cells, strict=True)},
+            )
 
 
 def _is_utf8(cells: list[str]) -> bool:

@@ -26,11 +26,11 @@ class SourceSpec(Config):
     other keys: ``{kind: coco, annotations: boxes.json, images: photos}``.
 
     ``columns`` maps a sample's field to a column: a path with dots ("reward_model.answer", "label.0"), a text
-    with {column} in it, or a list of columns (images, options). Columns that it does not name are taken by
-    their own names, where these are known. ``fields`` is the same map, and takes no column beside those it
-    names. ``convert`` names what is done to a field after that, in the order given; ``task`` and
-    ``constants`` are set last. ``image_folder`` is where relative image paths start, if not beside the file
-    that names them.
+    with {column} in it, or a list of columns (images, options). "image?" may be missing from a row. Columns
+    that it does not name are taken by their own names, where these are known. ``fields`` is the same map, and
+    takes no column beside those it names. ``convert`` names what is done to a field after that, in the order
+    given; ``task`` and ``constants`` are set last. ``image_folder`` is where relative image paths start, if
+    not beside the file that names them.
     """
 
     name: Name = "data"

@@ -334,6 +334,21 @@ def test_columns_rename_and_fields_choose(tmp_path):
         SourceSpec.of({**path, "columns": {"a": "b"}, "fields": {"a": "b"}})
 
 
+def test_a_column_may_be_empty_or_said_to_be_missing(folder):
+    text = "question,right,picture\nHow many?,3,a.png\n2 + 2?,4,\n"
+    (folder / "rows.csv").write_text(text)
+    columns = {"answer": "right", "images": "picture"}
+    rows = load_samples({"path": str(folder / "rows.csv"), "task": "math", "columns": columns})
+    assert [len(row.images) for row in rows] == [1, 0]
+    given = [{"question": "?", "right": 1, "picture": "a.png"}, {"question": "?", "right": 2}]
+    jsonl(folder / "rows.jsonl", given)
+    spec = {"path": str(folder / "rows.jsonl"), "task": "math", "columns": columns}
+    assert [p.rule for p in read_samples(spec).problems] == ["picture must exist, got none at 'picture'"]
+    loose = {**spec, "columns": {**columns, "images": "picture?"}}
+    assert [len(row.images) for row in read_samples(loose).samples] == [1, 0]
+    assert read_samples(loose).ignored == {}
+
+
 def test_parquet_images_stay_on_disk_until_they_are_drawn(tmp_path, make_picture, monkeypatch):
     monkeypatch.setenv("MIXED_R1_CACHE", str(tmp_path / "cache"))
     images = [[{"bytes": make_picture(i), "path": None}] for i in range(70)]
