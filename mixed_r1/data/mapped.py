@@ -57,7 +57,7 @@ def mapped_parquet(file: Path) -> MappedRows:
     path, stat = file.resolve(), file.stat()
     name = hashlib.sha256(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()[:24]
     target = cache_folder() / f"{file.stem[:40]}-{name}.arrow"
-    with target.with_suffix(".lock").open("a") as lock:
+    with target.with_suffix(".converting").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several ranks one converts, the others wait for it
         if not target.is_file():
             with atomic_path(target) as temporary:

@@ -121,13 +121,13 @@ class Trainer:
         rows = RunRows(config)
         samples = rows.train
         mixture = open_mixture(config, samples)
-        if ranks.first:
-            tell(self.console, [*rows.messages, *filter(None, [rows.evaluation.line()])])
 
         # The first rank opens the directory, and tells the others which checkpoint to go on from.
         opened = str(open_run(config, resume) or "") if ranks.first else None
         found = ranks.gather(opened)[0]
         checkpoint = Path(found) if found else None
+        if ranks.first:
+            tell(self.console, [*rows.messages, *filter(None, [rows.evaluation.line()])])
 
         # The model, and who works with it.
         torch.manual_seed(config.seed)

@@ -31,7 +31,7 @@ def reward_of(adapter, sample: Sample, box, number: int) -> float:
     """The reward of answering ``box`` (pixels of image ``number``) as the model writes it."""
     prompt = adapter.encode(sample)
     spoken = adapter.to_model_box(box, prompt.image_sizes[number], prompt.model_image_sizes[number])
-    config = RewardConfig(format="answer").with_frame(adapter.box_frame)
+    config = RewardConfig(format="answer").for_model(adapter.box_frame)
     batch = MixedReward(config=config)([f"<answer>{list(spoken)}</answer>"], [prompt.row])
     return float(batch.column("iou")[0])
 
