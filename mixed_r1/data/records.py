@@ -71,7 +71,12 @@ def json_records(file: Path) -> list[Record]:
         value = lists[0] if len(lists) == 1 and "question" not in value else [value]
     if not isinstance(value, list):
         raise ValueError(f"must hold a list of rows, got {type(value).__name__}")
-    return [(place, as_row(item)) for place, item in enumerate(value, start=1)]
+    return [(place, as_row(_numbered(item))) for place, item in enumerate(value, start=1)]
+
+
+def _numbered(item: Any) -> Any:
+    """A row that is a list has columns without names: they are counted from 0."""
+    return {str(i): value for i, value in enumerate(item)} if isinstance(item, list) and item else item
 
 
 def table_records(file: Path) -> list[Record]:
