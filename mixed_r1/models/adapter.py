@@ -46,7 +46,8 @@ class ModelAdapter(ABC):
     """
 
     family: str
-    tower: ClassVar[tuple[str, ...]]  # the modules between pixels and features, below ``core``
+    # The modules between pixels and features, below ``core``: where ``lora_vision_targets`` are looked for.
+    tower: ClassVar[tuple[str, ...]] = ()
     box_frame: PredictedFrame  # the frame (see mixed_r1.frames) of the boxes that this family writes
     # Never sampled, and out of the training softmax: image, video, vision start and end.
     banned_tokens: tuple[int, ...]
@@ -94,13 +95,17 @@ class ModelAdapter(ABC):
     def _process_images(self, images: list[Image.Image]) -> ProcessedImages:
         """One image-processor call for all images of a prompt."""
 
-    @abstractmethod
     def limit_pixels(self, min_pixels: int | None = None, max_pixels: int | None = None) -> None:
         """Show images with at least and at most so many pixels, as far as the family knows sizes.
 
         Saved with the model, so that it is served as it was trained. Raises ConfigError for limits that leave
-        no size.
+        no size; where a family does not say otherwise, its images have one size, and any limit is refused.
         """
+        if min_pixels is not None or max_pixels is not None:
+            raise ConfigError(
+                f"min_pixels and max_pixels must be left out for {self.family}, whose images have one size, "
+                f"got {min_pixels} and {max_pixels}"
+            )
 
     def sent_image(self, source: Any) -> bytes:
         """An image for a server whose own limits are not ours: what it makes of it is what we see."""

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mixed_r1.config import ConfigError
 from mixed_r1.images import open_image
-from mixed_r1.models import load_adapter, tiny_adapter
+from mixed_r1.models import ModelAdapter, load_adapter, tiny_adapter
 from mixed_r1.schema import Sample
 from mixed_r1.train import TrainConfig
 
@@ -111,3 +111,12 @@ def test_they_are_settings_of_a_run(corpus, tmp_path):
     config = TrainConfig.from_mapping(values)
     adapter = load_adapter(tmp_path, **config.load_options())
     assert adapter.encode(row(noise((300, 300)))).model_image_sizes == ((32, 32),)
+
+
+def test_a_family_whose_images_have_one_size_refuses_limits(corpus):
+    adapter = tiny_adapter("internvl", corpus=corpus)
+    ModelAdapter.limit_pixels(adapter)
+    with pytest.raises(
+        ConfigError, match="left out for internvl, whose images have one size, got None and 9"
+    ):
+        ModelAdapter.limit_pixels(adapter, max_pixels=9)
