@@ -224,9 +224,22 @@ nb::object run_verify(const nb::object& completions, const nb::list& golds,
   return nb::cast(nb::ndarray<nb::numpy, double, nb::ndim<2>>(boxes->data(), 2, shape, owner));
 }
 
+// The addresses of the objects of a list or tuple, as id() gives them.
+nb::object object_ids(const nb::object& objects) {
+  const auto items = nb::steal<nb::object>(PySequence_Fast(objects.ptr(), "objects must be a sequence"));
+  if (!items.is_valid()) throw nb::python_error();
+  const std::size_t N = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(items.ptr()));
+  auto* const ids = new std::vector<std::int64_t>(N);
+  const nb::capsule owner(ids, [](void* p) noexcept { delete static_cast<std::vector<std::int64_t>*>(p); });
+  PyObject** const found = PySequence_Fast_ITEMS(items.ptr());
+  for (std::size_t i = 0; i < N; ++i) (*ids)[i] = static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(found[i]));
+  return nb::cast(nb::ndarray<nb::numpy, std::int64_t, nb::ndim<1>>(ids->data(), {N}, owner));
+}
+
 }  // namespace
 
 void bind_verify(nb::module_& m) {
+  m.def("object_ids", &object_ids, nb::arg("objects"), "id() of each object of a sequence, [N] int64.");
   nb::set_leak_warnings(false);  // golds may live in a caller's module until the interpreter is gone
   nb::class_<Gold>(m, "VerifyGold", "A gold read once, for verify.")
       .def("__init__", &make_gold, nb::arg("task"), nb::arg("answers"), nb::arg("is_list"), nb::arg("options"),

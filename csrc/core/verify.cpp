@@ -38,7 +38,7 @@ void set_format(Row& row, const Gold& gold, Reason reason) {
 // The one reading of an answer, then its task.
 Verdict score_text(std::string_view answer, const Gold& gold) {
   if (gold.task == Task::open_ended) return {kNaN, Reason::ok};
-  std::u32string text;
+  thread_local std::u32string text;
   const bool lead = gold.task == Task::chart || gold.task == Task::math;
   const Reason reason = read_answer(answer, gold.settings.box, lead, text);
   if (reason != Reason::ok) return {0.0, reason};

@@ -3,13 +3,18 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <string>
 
 #include "core/verify_number.h"
 
 namespace mixed_r1::verify {
 
 namespace {
+
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+
+bool equals_lower(std::string_view text, std::string_view known) {
+  return std::equal(text.begin(), text.end(), known.begin(), known.end(), [](char a, char b) { return lower(a) == b; });
+}
 
 bool is_ascii_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -23,20 +28,31 @@ double small_integer(std::string_view digits) {
 }  // namespace
 
 int coordinate(std::string_view name, bool point) {
-  if (point && name.size() == 1 && (name[0] | 0x20) >= 'x' && (name[0] | 0x20) <= 'y')
-    return (name[0] | 0x20) - 'x' + 4;
-  constexpr std::string_view kNames[4][4] = {{"x1", "xmin", "x_min", "left"},
-                                             {"y1", "ymin", "y_min", "top"},
-                                             {"x2", "xmax", "x_max", "right"},
-                                             {"y2", "ymax", "y_max", "bottom"}};
-  if (name.size() < 2 || name.size() > 6) return -1;
-  for (int i = 0; i < 4; ++i) {
-    for (const std::string_view known : kNames[i]) {
-      const auto same = [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; };
-      if (std::equal(name.begin(), name.end(), known.begin(), known.end(), same)) return i;
+  const auto is = [&](std::string_view known) { return equals_lower(name, known); };
+  if (name.empty() || name.size() > 6) return -1;
+  switch (lower(name[0])) {
+    case 'x':
+    case 'y': {
+      const int axis = lower(name[0]) - 'x';
+      if (name.size() == 1) return point ? 4 + axis : -1;
+      const std::string_view rest = name.substr(name.size() > 1 && name[1] == '_' ? 2 : 1);
+      if (rest.size() == 1 && name.size() == 2 && (rest[0] == '1' || rest[0] == '2')) return axis + 2 * (rest[0] - '1');
+      if (rest.size() != 3) return -1;
+      const bool low = lower(rest[0]) == 'm' && lower(rest[1]) == 'i' && lower(rest[2]) == 'n';
+      const bool high = lower(rest[0]) == 'm' && lower(rest[1]) == 'a' && lower(rest[2]) == 'x';
+      return low ? axis : high ? axis + 2 : -1;
     }
+    case 'l':
+      return is("left") ? 0 : -1;
+    case 't':
+      return is("top") ? 1 : -1;
+    case 'r':
+      return is("right") ? 2 : -1;
+    case 'b':
+      return is("bottom") ? 3 : -1;
+    default:
+      return -1;
   }
-  return -1;
 }
 
 bool read_token(std::string_view token, double& value) {
@@ -44,7 +60,7 @@ bool read_token(std::string_view token, double& value) {
   const bool negative = token[0] == '-';
   if (negative || token[0] == '+') token.remove_prefix(1);
   if (!token.empty() && (token[0] | 0x20) >= 'i' && token.size() <= 8) {
-    if (!is_non_finite_word(std::u32string(token.begin(), token.end()))) return false;
+    if (!equals_lower(token, "nan") && !equals_lower(token, "inf") && !equals_lower(token, "infinity")) return false;
     value = std::numeric_limits<double>::quiet_NaN();
     return true;
   }

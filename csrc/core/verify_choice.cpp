@@ -44,7 +44,8 @@ Text strip(Text text, Text marks) { return strip_right(strip_left(text, marks), 
 bool ends_in_not(Text word) { return word.size() >= 3 && (equals_lower(word.substr(word.size() - 3), U"n't")); }
 
 bool denies(Text word) {
-  constexpr Text kDenials[] = {U"except", U"without", U"out", U"eliminate", U"exclude", U"reject", U"dismiss", U"than"};
+  static constexpr Text kDenials[] = {U"except",  U"without", U"out",     U"eliminate",
+                                      U"exclude", U"reject",  U"dismiss", U"than"};
   return in_lower(word, kNegations) || in_lower(word, kDenials) || ends_in_not(word);
 }
 
@@ -219,11 +220,12 @@ class Chooser {
   }
 
   void add_text(int index, std::size_t begin, std::size_t end) {
-    constexpr Text kArticles[] = {U"a", U"an", U"the"};
-    constexpr Text kFrames[] = {U"is",     U"are",   U"was",    U"were",  U"be",     U"it's",   U"that's", U"he's",
-                                U"she's",  U"like",  U"choose", U"pick",  U"select", U"say",    U"answer", U"option",
-                                U"choice", U"shows", U"show",   U"being", U"as",     U"called", U"namely"};
-    constexpr Text kEndings[] = {U"because", U"since", U"as", U"in", U"on", U"at", U"for", U"which"};
+    static constexpr Text kArticles[] = {U"a", U"an", U"the"};
+    static constexpr Text kFrames[] = {U"is",     U"are",   U"was",    U"were",   U"be",     U"it's",
+                                       U"that's", U"he's",  U"she's",  U"like",   U"choose", U"pick",
+                                       U"select", U"say",   U"answer", U"option", U"choice", U"shows",
+                                       U"show",   U"being", U"as",     U"called", U"namely"};
+    static constexpr Text kEndings[] = {U"because", U"since", U"as", U"in", U"on", U"at", U"for", U"which"};
     std::size_t before = word_before(begin);
     if (before < words_.size() && in_lower(word(before), kArticles)) before = word_before(words_[before].begin);
     const bool has_before = before < words_.size();
@@ -256,17 +258,17 @@ class Chooser {
 
   // The first of the pointers right before word i, or i.
   std::size_t first_pointer(std::size_t i) const {
-    constexpr Text kPointers[] = {U"answer", U"option", U"choice", U"letter", U"is", U"the"};
+    static constexpr Text kPointers[] = {U"answer", U"option", U"choice", U"letter", U"is", U"the"};
     while (i > 0 && in_lower(word(i - 1), kPointers)) --i;
     return i;
   }
 
   // Whether word i is denied before it and its pointers in the sentence, or right after it.
   bool is_denied(std::size_t i) const {
-    constexpr Text kBe[] = {U"is",    U"are",   U"was",  U"can",    U"could",  U"seems",
-                            U"looks", U"would", U"must", U"option", U"choice", U"answer"};
-    constexpr Text kAfter[] = {U"not",        U"incorrect", U"wrong",      U"false",   U"never",
-                               U"impossible", U"out",       U"eliminated", U"excluded"};
+    static constexpr Text kBe[] = {U"is",    U"are",   U"was",  U"can",    U"could",  U"seems",
+                                   U"looks", U"would", U"must", U"option", U"choice", U"answer"};
+    static constexpr Text kAfter[] = {U"not",        U"incorrect", U"wrong",      U"false",   U"never",
+                                      U"impossible", U"out",       U"eliminated", U"excluded"};
     const std::size_t first = first_pointer(i);
     if (first > 0 && between(first - 1, i).find_first_of(kStops) == Text::npos) {
       const Text before = word(first - 1);
@@ -305,7 +307,7 @@ class Chooser {
 
   // Whether a letter may follow the word i in its clause.
   bool may_follow(Text lead, std::size_t i) const {
-    constexpr Text kBefore[] = {
+    static constexpr Text kBefore[] = {
         U"is",         U"be",       U"are",       U"was",      U"choose",  U"chose", U"chosen", U"choosing",
         U"pick",       U"picked",   U"select",    U"selected", U"say",     U"it's",  U"that's", U"so",
         U"therefore",  U"thus",     U"hence",     U"with",     U"for",     U"guess", U"think",  U"then",
@@ -318,7 +320,7 @@ class Chooser {
 
   // "A dog": spaces, then a word that does not go on as after a letter.
   bool is_article(std::size_t i) const {
-    constexpr Text kJoiners[] = {U"or", U"and", U"is", U"because", U"since", U"as", U"but"};
+    static constexpr Text kJoiners[] = {U"or", U"and", U"is", U"because", U"since", U"as", U"but"};
     if (i + 1 == words_.size()) return false;
     const Text gap = between(i, i + 1);
     if (gap.empty() || gap.find_first_not_of(U' ') != Text::npos) return false;
@@ -335,7 +337,7 @@ class Chooser {
 
 // Letters and nothing else: "AC", "A, C", "(A) and (C)".
 Verdict score_several(Text text, const ChoiceGold& gold) {
-  constexpr Text kPlurals[] = {U"options", U"choices", U"answers"};
+  static constexpr Text kPlurals[] = {U"options", U"choices", U"answers"};
   const Text rest = text.substr(after_lead(text, kNouns));
   std::vector<Word> words;
   find_words(rest, words);

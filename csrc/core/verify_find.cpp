@@ -11,30 +11,23 @@ namespace mixed_r1::verify {
 
 namespace {
 
-constexpr std::size_t kNowhere = std::string_view::npos;
-
 bool is_blank(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return is_space(static_cast<unsigned char>(c)); });
 }
 
 struct Tag {
-  std::string_view name;
-  std::size_t at = kNowhere;
+  std::size_t at = 0;  // of the first, where there is one
   int count = 0;
 
   void found(std::size_t i) {
     if (count++ == 0) at = i;
   }
-  std::size_t end() const { return at + name.size(); }
 };
 
 enum : std::size_t { kAnswerOpen, kAnswerClose, kThinkOpen, kThinkClose };
 
 // The tags of a text or of its part behind the thought, and how the answer lies to further thoughts.
 struct Tags {
-  explicit Tags(const Gold& gold)
-      : tag{{{gold.answer_open}, {gold.answer_close}, {gold.think_open}, {gold.think_close}}} {}
-
   void found(std::size_t which, std::size_t i) {
     tag[which].found(i);
     if (which < kThinkOpen) return;
@@ -45,6 +38,11 @@ struct Tags {
     } else {
       thought_ends_later = thought_ends_later || which == kThinkClose;
     }
+  }
+
+  void clear() {
+    for (Tag& each : tag) each.count = 0;
+    thinking = thought_in_answer = thought_ends_later = false;
   }
 
   // Whether a think tag lies in the answer, or the answer in a think block that is closed behind it.
@@ -58,7 +56,9 @@ struct Tags {
 
 // Calls found(which, where) for each tag in one pass over the "<" of the text.
 template <class Visit>
-void each_tag(std::string_view text, const std::array<Tag, 4>& tags, Visit found) {
+void each_tag(std::string_view text, const Gold& gold, Visit found) {
+  const std::array<std::string_view, 4> names = {gold.answer_open, gold.answer_close, gold.think_open,
+                                                 gold.think_close};
   std::size_t i = 0;
   while (i < text.size()) {
     const void* next = std::memchr(text.data() + i, '<', text.size() - i);
@@ -66,8 +66,8 @@ void each_tag(std::string_view text, const std::array<Tag, 4>& tags, Visit found
     i = static_cast<std::size_t>(static_cast<const char*>(next) - text.data());
     const char next_char = i + 1 < text.size() ? text[i + 1] : '<';
     std::size_t length = 1;
-    for (std::size_t t = 0; t < tags.size(); ++t) {
-      const std::string_view name = tags[t].name;
+    for (std::size_t t = 0; t < names.size(); ++t) {
+      const std::string_view name = names[t];
       if (next_char == name[1] && text.compare(i, name.size(), name) == 0) {
         found(t, i);
         length = name.size();
@@ -81,8 +81,8 @@ void each_tag(std::string_view text, const std::array<Tag, 4>& tags, Visit found
 // All tags of the text, and those behind the thought, which ends at the first </think> where it comes before any
 // <answer>, and was opened by the text or (prefilled) by the prompt.
 struct Scan {
-  Scan(std::string_view text, const Gold& gold) : all(gold), behind(gold) {
-    each_tag(text, all.tag, [&](std::size_t which, std::size_t i) {
+  Scan(std::string_view text, const Gold& gold) {
+    each_tag(text, gold, [&](std::size_t which, std::size_t i) {
       all.found(which, i);
       const bool first_close = which == kThinkClose && all.tag[kThinkClose].count == 1;
       const Tag &answer = all.tag[kAnswerOpen], &think = all.tag[kThinkOpen];
@@ -90,7 +90,7 @@ struct Scan {
       if (first_close && (gold.settings.prefilled || opened)) {
         thought_end = i + gold.think_close.size();
         answer_in_thought = all.tag[kAnswerOpen].count > 0;
-        behind = Tags(gold);
+        behind.clear();
       } else {
         behind.found(which, i);
       }
@@ -103,9 +103,12 @@ struct Scan {
 };
 
 Reason counts_reason(std::initializer_list<int> counts) {
-  if (std::any_of(counts.begin(), counts.end(), [](int n) { return n > 1; })) return Reason::duplicate_tag;
-  if (std::any_of(counts.begin(), counts.end(), [](int n) { return n == 0; })) return Reason::no_answer_tag;
-  return Reason::ok;
+  bool twice = false, none = false;
+  for (const int n : counts) {
+    twice = twice || n > 1;
+    none = none || n == 0;
+  }
+  return twice ? Reason::duplicate_tag : none ? Reason::no_answer_tag : Reason::ok;
 }
 
 // How often the text and the prompt open the thought.
@@ -123,8 +126,8 @@ Found find_tagged(std::string_view text, const Gold& gold, bool with_think) {
   if (found.task == Reason::no_answer_tag && scan.answer_in_thought) found.task = Reason::tag_order;
   if (found.task == Reason::ok && close.at < open.at) found.task = Reason::tag_order;
   if (with_think && found.task == Reason::ok && scan.behind.nested()) found.task = Reason::tag_order;
-  found.begin = open.end();
-  found.end = close.at;
+  found.begin = open.count > 0 ? open.at + gold.answer_open.size() : 0;
+  found.end = close.count > 0 ? close.at : 0;
   found.format = found.task;
   if (!with_think) {
     if (found.task == Reason::ok) found.format = counts_reason({all[kAnswerOpen].count, all[kAnswerClose].count});
@@ -135,10 +138,11 @@ Found find_tagged(std::string_view text, const Gold& gold, bool with_think) {
   if (found.format != Reason::ok) return found;
   const bool prefilled = gold.settings.prefilled;
   const std::size_t begin = prefilled ? 0 : all[kThinkOpen].at, end = all[kThinkClose].at;
+  const std::size_t thought_end = end + gold.think_close.size();
   if (found.task != Reason::ok || !((prefilled || begin < end) && end < open.at)) {
     found.format = Reason::tag_order;
-  } else if (!is_blank(text.substr(0, begin)) || !is_blank(text.substr(close.end())) ||
-             !is_blank(text.substr(all[kThinkClose].end(), open.at - all[kThinkClose].end()))) {
+  } else if (!is_blank(text.substr(0, begin)) || !is_blank(text.substr(close.at + gold.answer_close.size())) ||
+             !is_blank(text.substr(thought_end, open.at - thought_end))) {
     found.format = Reason::text_outside_tags;
   }
   return found;
@@ -179,8 +183,8 @@ Found find_think_boxed(std::string_view text, const Gold& gold) {
 }  // namespace
 
 std::string_view without_turn_end(std::string_view text) {
-  constexpr std::string_view kTokens[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",   "<|end|>",
-                                          "</s>",       "<eos>",         "<end_of_turn>"};
+  static constexpr std::string_view kTokens[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",   "<|end|>",
+                                                 "</s>",       "<eos>",         "<end_of_turn>"};
   while (true) {
     while (!text.empty() && is_space(static_cast<unsigned char>(text.back()))) text.remove_suffix(1);
     const auto token = std::find_if(std::begin(kTokens), std::end(kTokens),

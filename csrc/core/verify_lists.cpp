@@ -47,7 +47,7 @@ Items split(Text body, Text separator, std::size_t most) {
 }
 
 Items lines(Text body, std::size_t most) {
-  constexpr Text kBullets[] = {U"- ", U"* ", U"\u2022 ", U"\u2022"};
+  static constexpr Text kBullets[] = {U"- ", U"* ", U"\u2022 ", U"\u2022"};
   Items items;
   for (std::size_t begin = 0; begin <= body.size() && items.size() <= most;) {
     const std::size_t end = std::min(body.find(U'\n', begin), body.size());
@@ -81,7 +81,7 @@ Items by_comma_blank(Text body, std::size_t most) {
 bool has_comma_blank(Text body) { return body.find(U", ") != Text::npos || body.find(U",\t") != Text::npos; }
 
 Items with_and(Items items, std::size_t count) {
-  constexpr Text kWords[] = {U"and ", U"or ", U"& "};
+  static constexpr Text kWords[] = {U"and ", U"or ", U"& "};
   const Text item = items.back();
   std::size_t begin = 0;
   while (begin < item.size() && is_space(item[begin])) ++begin;

@@ -22,7 +22,7 @@ bool has_letter(Text text) {
 
 // Whether a gold is words, and says so by a text command.
 bool is_words(std::string_view written, Text text) {
-  constexpr std::string_view kCommands[] = {"\\text{", "\\textbf{", "\\mathrm{", "\\mbox{", "\\textit{"};
+  static constexpr std::string_view kCommands[] = {"\\text{", "\\textbf{", "\\mathrm{", "\\mbox{", "\\textit{"};
   const bool commanded = std::any_of(std::begin(kCommands), std::end(kCommands), [&](std::string_view name) {
     return written.find(name) != std::string_view::npos;
   });

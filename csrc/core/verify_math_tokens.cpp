@@ -147,11 +147,11 @@ bool add_spelled(char32_t c, std::size_t begin, std::vector<MathToken>& tokens) 
     char32_t character;
     Text top, bottom;
   };
-  constexpr Spelled kFractions[] = {
+  static constexpr Spelled kFractions[] = {
       {0xBD, U"1", U"2"},   {0x2153, U"1", U"3"}, {0x2154, U"2", U"3"}, {0xBC, U"1", U"4"},   {0xBE, U"3", U"4"},
       {0x2155, U"1", U"5"}, {0x2156, U"2", U"5"}, {0x2157, U"3", U"5"}, {0x2158, U"4", U"5"}, {0x2159, U"1", U"6"},
       {0x215A, U"5", U"6"}, {0x215B, U"1", U"8"}, {0x215C, U"3", U"8"}, {0x215D, U"5", U"8"}, {0x215E, U"7", U"8"}};
-  constexpr Spelled kPowers[] = {{0xB2, U"2", {}}, {0xB3, U"3", {}}, {0xB9, U"1", {}}};
+  static constexpr Spelled kPowers[] = {{0xB2, U"2", {}}, {0xB3, U"3", {}}, {0xB9, U"1", {}}};
   for (const auto& [character, top, bottom] : kFractions) {
     if (c != character) continue;
     for (const Text part : {Text(U"\\frac"), Text(U"{"), top, Text(U"}"), Text(U"{"), bottom, Text(U"}")}) {

@@ -47,11 +47,11 @@ double take_scale(Text& suffix) {
     Text name;
     double factor;
   };
-  constexpr Scale kCharacters[] = {
+  static constexpr Scale kCharacters[] = {
       {U"\u4e07\u4ebf", 1e12}, {U"\u767e\u4e07", 1e6}, {U"\u5343\u4e07", 1e7}, {U"\u4e07", 1e4}, {U"\u4ebf", 1e8}};
-  constexpr Scale kLetters[] = {{U"k", 1e3}, {U"K", 1e3}, {U"M", 1e6}, {U"B", 1e9}, {U"T", 1e12}};
-  constexpr Scale kWords[] = {{U"mn", 1e6},      {U"bn", 1e9},      {U"thousand", 1e3},
-                              {U"million", 1e6}, {U"billion", 1e9}, {U"trillion", 1e12}};
+  static constexpr Scale kLetters[] = {{U"k", 1e3}, {U"K", 1e3}, {U"M", 1e6}, {U"B", 1e9}, {U"T", 1e12}};
+  static constexpr Scale kWords[] = {{U"mn", 1e6},      {U"bn", 1e9},      {U"thousand", 1e3},
+                                     {U"million", 1e6}, {U"billion", 1e9}, {U"trillion", 1e12}};
   for (const auto& [name, factor] : kCharacters) {
     if (!suffix.starts_with(name)) continue;
     suffix = drop_left(suffix.substr(name.size()), is_blank);
@@ -68,7 +68,7 @@ double take_scale(Text& suffix) {
 }
 
 bool is_percent(Text text) {
-  constexpr Text kNames[] = {U"%", U"percent", U"per cent", U"pct", U"percents", U"percentage"};
+  static constexpr Text kNames[] = {U"%", U"percent", U"per cent", U"pct", U"percents", U"percentage"};
   return in_lower(text, kNames);
 }
 
@@ -142,10 +142,10 @@ double to_double(std::string_view digits) {
 }
 
 std::u32string unit_phrase(std::u32string_view text) {
-  constexpr Text kNone[] = {U"or",      U"and",     U"to",       U"of",   U"dozen", U"hundred", U"thousand",
-                            U"million", U"billion", U"trillion", U"lakh", U"crore", U"k",       U"m",
-                            U"b",       U"t",       U"mn",       U"bn",   U"plus",  U"minus",   U"times",
-                            U"over",    U"percent", U"per",      U"e",    U"x",     U"not",     U"half"};
+  static constexpr Text kNone[] = {U"or",      U"and",     U"to",       U"of",   U"dozen", U"hundred", U"thousand",
+                                   U"million", U"billion", U"trillion", U"lakh", U"crore", U"k",       U"m",
+                                   U"b",       U"t",       U"mn",       U"bn",   U"plus",  U"minus",   U"times",
+                                   U"over",    U"percent", U"per",      U"e",    U"x",     U"not",     U"half"};
   std::u32string out;
   int words = 0;
   for (std::size_t i = 0; i < text.size();) {

@@ -26,15 +26,15 @@ std::size_t skip(Text text, std::size_t i, Text characters) {
 }
 
 bool is_text_command(Text name) {
-  constexpr Text kNames[] = {U"text",       U"textbf",       U"textit",     U"textrm", U"textsf",
-                             U"texttt",     U"mathrm",       U"mathbf",     U"mathit", U"mathsf",
-                             U"mbox",       U"operatorname", U"bm",         U"hbox",   U"emph",
-                             U"boldsymbol", U"underline",    U"textnormal", U"textup"};
+  static constexpr Text kNames[] = {U"text",       U"textbf",       U"textit",     U"textrm", U"textsf",
+                                    U"texttt",     U"mathrm",       U"mathbf",     U"mathit", U"mathsf",
+                                    U"mbox",       U"operatorname", U"bm",         U"hbox",   U"emph",
+                                    U"boldsymbol", U"underline",    U"textnormal", U"textup"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
 bool is_dropped_command(Text name) {
-  constexpr Text kNames[] = {U"displaystyle", U"textstyle", U"quad", U"qquad", U"limits", U"bf", U"rm", U"it"};
+  static constexpr Text kNames[] = {U"displaystyle", U"textstyle", U"quad", U"qquad", U"limits", U"bf", U"rm", U"it"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
@@ -95,14 +95,18 @@ std::u32string plain_latex(Text text) {
   return out;
 }
 
+// Letters and digits, which are around no answer.
+bool is_plain(char32_t c) { return is_ascii_letter(c) || (c >= U'0' && c <= U'9'); }
+
 // The text without white space and one layer of what is around it.
 Text unwrapped(Text text) {
   struct Pair {
     Text open, close;
   };
-  constexpr Pair kPairs[] = {{U"**", U"**"}, {U"*", U"*"}, {U"\"", U"\""},   {U"'", U"'"},    {U"`", U"`"},
-                             {U"$$", U"$$"}, {U"$", U"$"}, {U"\\(", U"\\)"}, {U"\\[", U"\\]"}};
+  static constexpr Pair kPairs[] = {{U"**", U"**"}, {U"*", U"*"}, {U"\"", U"\""},   {U"'", U"'"},    {U"`", U"`"},
+                                    {U"$$", U"$$"}, {U"$", U"$"}, {U"\\(", U"\\)"}, {U"\\[", U"\\]"}};
   text = strip_space(text);
+  if (!text.empty() && is_plain(text.front()) && is_plain(text.back())) return text;  // most answers
   if (text.size() >= 6 && text.starts_with(U"```") && text.ends_with(U"```")) {
     const Text inner = text.substr(3, text.size() - 6);
     return inner.find(U'\n') != Text::npos ? inner.substr(letters_end(inner, 0)) : inner;
@@ -211,24 +215,40 @@ std::u32string narrow(std::u32string_view text) {
   return out;
 }
 
-std::u32string normal(std::u32string_view text) {
-  std::u32string held = narrow(text);
-  if (held.find(U'\\') != Text::npos || held.find(U"{,}") != Text::npos) held = plain_latex(held);
-  Text inner = held;
+void normal(std::u32string_view text, std::u32string& out) {
+  std::u32string narrowed, shown;
+  Text inner = text;
+  char32_t bits = 0;
+  bool may_be_latex = false;
+  for (const char32_t c : text) {
+    bits |= c;
+    may_be_latex = may_be_latex || c == U'\\' || c == U'{';
+  }
+  if (bits >= 0x80) {
+    inner = narrowed = narrow(text);
+    may_be_latex = inner.find_first_of(U"\\{") != Text::npos;
+  }
+  if (may_be_latex) inner = shown = plain_latex(inner);
   for (int round = 0; round < kRounds; ++round) {
     const Text next = unwrapped(inner);
     if (next.size() == inner.size()) break;
     inner = next;
   }
-  if (inner.size() == held.size()) return held;
-  return std::u32string(inner);
+  out.assign(inner);
+}
+
+std::u32string normal(std::u32string_view text) {
+  std::u32string out;
+  normal(text, out);
+  return out;
 }
 
 std::size_t after_lead(std::u32string_view text, Nouns nouns) {
   constexpr Text kBlank = U" \t\n\r\f\v";
-  constexpr Text kStarters[] = {U"so", U"thus", U"therefore", U"hence", U"finally", U"then"};
-  constexpr Text kQualifiers[] = {U"correct", U"right", U"final", U"best", U"my", U"short", U"only"};
-  constexpr Text kLinks[] = {U"is", U"was", U"equals"};
+  static constexpr Text kStarters[] = {U"so", U"thus", U"therefore", U"hence", U"finally", U"then"};
+  static constexpr Text kQualifiers[] = {U"correct", U"right", U"final", U"best", U"my", U"short", U"only"};
+  static constexpr Text kLinks[] = {U"is", U"was", U"equals"};
+  if (text.empty() || (text[0] >= U'0' && text[0] <= U'9')) return 0;  // most answers
   std::size_t begin = 0, end = 0;
   Text word;
   const auto read = [&](std::size_t i) {
@@ -256,7 +276,7 @@ Reason read_answer(std::string_view text, Box box, bool lead, std::u32string& ou
   if (reason != Reason::ok) return reason;
   thread_local std::u32string decoded;
   decode_utf8(chosen, decoded);
-  out = normal(decoded);
+  normal(decoded, out);
   const std::size_t end = lead ? after_lead(out, {U"answer", U"result"}) : 0;
   std::u32string rest = end > 0 ? normal(Text(out).substr(end)) : std::u32string();
   if (!rest.empty()) out = std::move(rest);

@@ -27,6 +27,7 @@ std::u32string narrow(std::u32string_view text);
 
 // Narrow, plain LaTeX, without what is wrapped around the whole.
 std::u32string normal(std::u32string_view text);
+void normal(std::u32string_view text, std::u32string& out);  // where `text` does not lie in `out`
 
 // Where `text` goes on after "[so] [the] [correct] answer [is] [:]"; 0 without such a lead.
 std::size_t after_lead(std::u32string_view text, Nouns nouns);

@@ -111,7 +111,7 @@ bool is_valid_utf8(std::string_view text) noexcept {
 }
 
 void decode_utf8(std::string_view text, std::u32string& out) {
-  constexpr unsigned kLeadBits[5] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+  static constexpr unsigned kLeadBits[5] = {0, 0x7F, 0x1F, 0x0F, 0x07};
   unsigned char bits = 0;
   for (const char c : text) bits |= static_cast<unsigned char>(c);
   if (bits < 0x80) {
@@ -144,7 +144,7 @@ std::string encode_utf8(std::u32string_view text) {
       continue;
     }
     const int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
-    constexpr char32_t kLead[] = {0, 0xC0, 0xE0, 0xF0};
+    static constexpr char32_t kLead[] = {0, 0xC0, 0xE0, 0xF0};
     add(kLead[more] | c >> 6 * more);
     for (int k = more - 1; k >= 0; --k) add(0x80 | (c >> 6 * k & 0x3F));
   }

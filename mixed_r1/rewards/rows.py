@@ -17,7 +17,7 @@ from mixed_r1.frames import factors
 from mixed_r1.rewards.config import BoxScore, RewardConfig
 from mixed_r1.schema import Sample
 from mixed_r1.tasks import Task
-from mixed_r1_kernels.verify import CompiledGold, compile_gold
+from mixed_r1_kernels.verify import CompiledGold, compile_gold, identities
 
 __all__ = ["BOX_SCORES", "GoldBoxes", "PreparedRow", "Rows"]
 
@@ -104,8 +104,10 @@ class Rows:
         """
         if len(self.prepared) >= MAX_ROWS:
             self._clear()
-        ids = np.fromiter(map(id, samples), np.int64, len(samples))
-        starts = np.flatnonzero(np.diff(ids, prepend=0))  # a row stands once for each completion of its group
+        ids = identities(samples)
+        changes = np.ones(len(ids), bool)
+        np.not_equal(ids[1:], ids[:-1], out=changes[1:])
+        starts = np.flatnonzero(changes)  # a row stands once for each completion of its group
         found = []
         for i in starts.tolist():
             slot = self._by_id.get(id(samples[i]))

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mixed_r1_kernels._impl import native, resolve
+from mixed_r1_kernels._impl import missing, native, resolve
 from mixed_r1_kernels.verify import reference
 from mixed_r1_kernels.verify.settings import CHOICES, TASKS, BadGold, GoldSpec, VerifySettings
 from mixed_r1_kernels.verify.unicode_tables import unicode_tables
 
-__all__ = ["CompiledGold", "VerifyResult", "VerifySettings", "compile_gold", "verify"]
+__all__ = ["CompiledGold", "VerifyResult", "VerifySettings", "compile_gold", "identities", "verify"]
 
 IMPLEMENTED = ("native", "reference")
 
@@ -122,9 +122,9 @@ def verify(
         TypeError: an entry that is not a string, or not a CompiledGold.
         ImplUnavailable: see ``mixed_r1_kernels.ImplUnavailable``.
     """
-    for i, gold in enumerate(golds):
-        if not isinstance(gold, CompiledGold):
-            raise TypeError(f"golds[{i}] must be a CompiledGold, got {type(gold).__name__}")
+    if not all([type(gold) is CompiledGold for gold in golds]):
+        i, gold = next((i, gold) for i, gold in enumerate(golds) if type(gold) is not CompiledGold)
+        raise TypeError(f"golds[{i}] must be a CompiledGold, got {type(gold).__name__}")
     indices = _checked_gold_of(gold_of, len(completions), len(golds))
     chosen = resolve(impl, op="verify", implemented=IMPLEMENTED)
     N = len(completions)
@@ -139,10 +139,19 @@ def verify(
     )
     if chosen == "native":
         arrays = result[:5]
-        boxes = _loaded().verify(completions, [g.native for g in golds], indices, *arrays, result.box_counts)
+        natives = [gold._native or gold.native for gold in golds]
+        boxes = _loaded().verify(completions, natives, indices, *arrays, result.box_counts)
     else:
         boxes = _verify_reference(completions, [golds[g] for g in indices.tolist()], result)
     return result._replace(boxes=boxes)
+
+
+def identities(objects: Sequence[Any]) -> NDArray[np.int64]:
+    """``id`` of each object [N]: which rows of a batch are the same object."""
+    if missing("native") is None:
+        found: NDArray[np.int64] = native().object_ids(objects)
+        return found
+    return np.fromiter(map(id, objects), np.int64, len(objects))
 
 
 def _checked_gold_of(gold_of: Any, N: int, R: int) -> NDArray[np.int64]:
