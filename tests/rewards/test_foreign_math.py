@@ -1,7 +1,8 @@
 """Math against what math-verify's own tests expect of it: tests/rewards/math_cases.txt.
 
-Natively most of what holds no prose is judged alike, and nothing that they refuse is paid. With
-``math: math_verify`` everything is, but for the exceptions; ``EXCEPTIONS`` gives the reason of each kind.
+Natively four in five of the cases without prose are judged alike or otherwise for a reason, and nothing that
+they refuse is paid but for one. With ``math: math_verify`` all are; ``EXCEPTIONS`` gives the reason of each
+kind.
 """
 
 from __future__ import annotations
@@ -68,8 +69,10 @@ def test_natively(impl: str) -> None:
     paid = [case for case, value in zip(CASES, values, strict=True) if value == 1.0 and not case.is_right]
     assert {case.exception for case in paid} == {"interval", "text"}
     plain = [(case, value) for case, value in zip(CASES, values, strict=True) if not case.has_prose]
-    alike = sum(value == float(case.is_right) for case, value in plain)  # a masked row is not
-    assert alike >= 150 and alike >= 0.75 * len(plain)
+    known = [(case, value) for case, value in plain if not np.isnan(value)]  # a masked row is not right
+    alike = sum(value == float(case.is_right) for case, value in known)
+    right = sum((value == float(case.is_right)) != bool(case.exception) for case, value in known)
+    assert alike >= 150 and right >= 120 / 150 * len(plain)
 
 
 @pytest.fixture(scope="module")
