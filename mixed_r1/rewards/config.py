@@ -90,8 +90,9 @@ class RewardConfig(Config):
         threshold    number of matched IoU >= box_threshold / max(P, G)
         giou         sum of max(0, GIoU) of the matched pairs / max(P, G)
         plus_one     as continuous, a box holding the pixels x1..x2 inclusive (width x2 - x1 + 1)
-        vlm_r1       VLM-R1's rule on the first predicted and the first gold box: 1 if IoU > 0.5, where an
-                     overlap of at most one pixel counts as none
+        vlm_r1       the rule of VLM-R1's first release on the first predicted and the first gold box: 1 if
+                     IoU > 0.5, where an overlap of at most one pixel counts as none. Its present code pays
+                     the IoU itself: that is ``continuous``, but for the pixel
         point_in_box 1 where the one point that the answer names lies in a gold box, its edges included; a
                      box stands for its centre, and more than one place is AMBIGUOUS (clicks on a screen)
     ``math="math_verify"`` (extra [math]) gives what the exact reader cannot read to math-verify, in processes

@@ -1,4 +1,4 @@
-"""IoU of grounding answers against torchvision and pycocotools.
+"""IoU of grounding answers against torchvision, pycocotools and VLM-R1.
 
 torchvision 0.28 needs the same torch to the digit, so what its four functions gave for a table of pairs is
 written down here. pycocotools is called where it is installed. ``EXCEPTIONS`` names where we differ, and why.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from foreign_rules import vlm_r1_iou
 from scipy.optimize import linear_sum_assignment
 
 from mixed_r1.rewards import MixedReward, RewardConfig
@@ -101,3 +102,51 @@ def test_answers_are_paid_pycocotools_iou() -> None:
     batch = MixedReward(config=RewardConfig(format="none"))(texts, rows)
     np.testing.assert_allclose(batch.total, expected, rtol=0, atol=1e-12)
     assert 0 <= min(expected) < 0.1 and 0.8 < max(expected)
+
+
+FORMS = (  # in which VLM-R1's models and ours answer; one box each
+    "{box}", "{{{box}}}", '{{"bbox_2d": {box}, "label": "dog"}}', '[{{"bbox_2d": {box}, "label": "dog"}}]',
+    '```json\n[\n\t{{"bbox_2d": {box}, "label": "dog"}}\n]\n```', "The dog is at {box}.",
+    '{{"Position": {box}}}', "The bounding box coordinates are: {box}", "dog: {box}", "**{box}**",
+)  # fmt: skip
+# What its pattern of whole numbers in square brackets does not find, and ours does: the answer says one box.
+UNREAD = (
+    "({0}, {1}), ({2}, {3})",
+    "[{0}.0, {1}.0, {2}.0, {3}.0]",
+    "<box>{0} {1} {2} {3}</box>",
+    "{0}, {1}, {2}, {3}",
+)
+
+
+def test_vlm_r1s_forms_and_rule(impl: str) -> None:
+    """The hard rule of its first release in ``vlm_r1``; the IoU that it pays now in ``continuous``, but for
+    overlaps of a pixel."""
+    rng = np.random.default_rng(1)
+    golds, boxes = [], []
+    for _ in range(60):
+        x, y, w, h = (int(v) for v in rng.integers(1, 200, 4))
+        golds.append([x, y, x + w, y + h])
+        dx, dy = (int(v) for v in rng.integers(-min(w, 40), min(w, 40) + 1, 2))
+        boxes.append([x + max(dx, -x), y + max(dy, -y), x + w + max(dx, -x), y + h + max(dy, -y)])
+    cases = [(form.format(box=box), gold) for form in FORMS for box, gold in zip(boxes, golds, strict=True)]
+    texts = [f"<think>It is there.</think><answer>{text}</answer>" for text, _ in cases]
+    rows = [
+        {"id": str(i), "task": "grounding", "question": "?", "answer": gold}
+        for i, (_, gold) in enumerate(cases)
+    ]
+    theirs = np.array([vlm_r1_iou(text, gold) for text, (_, gold) in zip(texts, cases, strict=True)], float)
+    hard = MixedReward(config=RewardConfig(box_score="vlm_r1"), impl=impl)(texts, rows).column("iou")
+    np.testing.assert_array_equal(hard, theirs > 0.5)
+    soft = MixedReward(config=RewardConfig(box_score="continuous"), impl=impl)(texts, rows).column("iou")
+    whole = theirs > 0
+    np.testing.assert_allclose(soft[whole], theirs[whole], rtol=0, atol=1e-12)
+    assert 100 < hard.sum() < len(hard) - 100 and soft[~whole].max(initial=0.0) < 0.5
+
+
+@pytest.mark.parametrize("form", UNREAD)
+def test_forms_that_vlm_r1_does_not_read(impl: str, form: str) -> None:
+    text, gold = f"<answer>{form.format(10, 20, 110, 220)}</answer>", [10, 20, 110, 220]
+    row = {"id": "1", "task": "grounding", "question": "?", "answer": gold}
+    assert vlm_r1_iou(text, gold) is None
+    config = RewardConfig(format="answer", box_score="vlm_r1")
+    assert MixedReward(config=config, impl=impl)([text], [row]).column("iou")[0] == 1.0
