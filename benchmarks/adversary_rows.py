@@ -30,6 +30,7 @@ QUESTIONS = {
     "chart": "How high is the bar of the {}?",
     "grounding": "Where is the {}?",
     "open_ended": "Describe the {}.",
+    "short_answer": "What is beside the {}?",
 }
 
 
@@ -45,6 +46,7 @@ RIVALS: dict[str, list[Any]] = {
     "chart": [str(value) for value in (0, 1, 3, 7, 12, 20, 33, 50, 70, 90, 120)],
     "math": [str(value) for value in range(-10, 100)],
     "grounding": [[[x, y, x + 40, y + 40]] for x in (5, 55) for y in (5, 55)],
+    "short_answer": [f"{color} {thing}" for color in COLORS for thing in THINGS],
 }
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 GUESSES: dict[str, Callable[[random.Random], Any]] = {
@@ -54,6 +56,7 @@ GUESSES: dict[str, Callable[[random.Random], Any]] = {
     "math": lambda rng: str(rng.randrange(0, 20)),
     "grounding": _box,
     "open_ended": lambda rng: rng.choice(CAPTIONS),
+    "short_answer": lambda rng: f"{rng.choice(COLORS)} {rng.choice(THINGS)}",
 }
 
 

@@ -33,6 +33,7 @@ def granted(row: Mapping[str, Any], answer: str, paid: float) -> float:
         "math": _math,
         "grounding": _grounding,
         "open_ended": _open_ended,
+        "short_answer": _short_answer,
     }[row["task"]]
     return min(paid, read(_bare(answer), row["answer"], row))
 
@@ -129,6 +130,13 @@ def _grounding(text: str, gold: Sequence[Any], row: Mapping[str, Any]) -> float:
     overlap = max(0.0, min(x2, a2) - max(x1, a1)) * max(0.0, min(y2, b2) - max(y1, b1))
     union = (x2 - x1) * (y2 - y1) + (a2 - a1) * (b2 - b1) - overlap
     return overlap / union if x1 < x2 and y1 < y2 else 0.0
+
+
+def _short_answer(text: str, gold: Any, row: Mapping[str, Any]) -> float:
+    """An accepted answer to the letter, but for case, an article before it and a stop behind it."""
+    golds = gold if isinstance(gold, (list, tuple)) else [gold]
+    said = re.sub(r"^(?:an?|the) ", "", LEAD.sub("", text).lower()).rstrip(" .!")
+    return float(said in [str(accepted).lower() for accepted in golds])
 
 
 def _open_ended(text: str, gold: str, row: Mapping[str, Any]) -> float:

@@ -137,7 +137,9 @@ class TaskScorer(Scorer):
         if answers:
             samples = [_as_sample(call.samples[i]) for i in chosen[found].tolist()]
             scores = _asked(f"task {self.task.name}", len(answers), lambda: self.task.score(answers, samples))
-            verdicts.values[found], verdicts.reasons[found] = _checked(scores, missing=Reason.INTERNAL_ERROR)
+            values, reasons = _checked(scores, missing=Reason.INTERNAL_ERROR)
+            reasons[values == 0] = Reason.NO_MATCH
+            verdicts.values[found], verdicts.reasons[found] = values, reasons
         return verdicts
 
 

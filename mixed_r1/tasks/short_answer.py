@@ -10,6 +10,7 @@ from typing import Any
 
 from mixed_r1 import golds
 from mixed_r1.tasks.base import Task
+from mixed_r1_kernels.verify.reference_reading import read_answer
 
 __all__ = ["ShortAnswer", "plain_answer"]
 
@@ -30,7 +31,8 @@ _APOSTROPHES = re.compile("['\u2019\u02bc`]")
 class ShortAnswer(Task):
     """The answer is a text or a number, or a list of accepted ones.
 
-    Words alone are compared: case, articles and punctuation do not count, and a number may be a digit or a
+    What stands behind "The answer is", or in a box, is the answer, as in every task of texts. Words alone are
+    compared: case, articles and punctuation do not count, and a number may be a digit or a
     word ("Two." is "2", "a rectangle" is "Rectangle"). Any text of a list is right. A list that holds one
     text more than once is a vote, as in VQA: an answer given by n people is worth min(1, n / 3).
     """
@@ -58,7 +60,8 @@ class ShortAnswer(Task):
         return " or ".join(dict.fromkeys(answer)) if isinstance(answer, tuple) else str(answer)
 
     def score(self, answers: Sequence[str], samples: Sequence[Any]) -> list[float]:
-        return [_worth(answer, sample) for answer, sample in zip(answers, samples, strict=True)]
+        said = [read_answer(answer, "last", lead=True)[1] for answer in answers]
+        return [_worth(answer, sample) for answer, sample in zip(said, samples, strict=True)]
 
 
 def plain_answer(text: str) -> str:

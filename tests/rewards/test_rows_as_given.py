@@ -52,10 +52,16 @@ def test_digits_are_an_options_text_before_an_index() -> None:
     assert sample("multiple_choice", 2, options=["3", "2", "1"]).answer == "C"
 
 
-@pytest.mark.parametrize("answer", ["D", "purple", 3, -1, True, "AD", "", None])
+@pytest.mark.parametrize("answer", ["D", "purple", 3, -1, True, "AD", ""])
 def test_choices_that_are_none(answer: Any) -> None:
     with pytest.raises(ValidationError, match="an option's text, or its index from 0"):
         sample("multiple_choice", answer, options=OPTIONS)
+
+
+def test_a_null_is_no_answer() -> None:
+    """Column files fill in nulls where a row has nothing to say."""
+    with pytest.raises(ValidationError, match="answer\n  Field required"):
+        sample("multiple_choice", None, options=OPTIONS)
 
 
 def test_options_that_are_none() -> None:
