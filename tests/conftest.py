@@ -6,8 +6,7 @@ Imports are inside the fixtures, as the tests of the CUDA sources run where torc
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.processes import free_port
+from tests.processes import free_port, made_once
 
 WORDS = [
     "Which digit is in the picture? Answer with one letter.",
@@ -59,21 +58,26 @@ def adapter(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """See ``warm_start``."""
+    """See ``warm_start``. Not to be changed: every test of every process has this one."""
     from tests.train.runs import warm_start
 
-    return warm_start(tmp_path_factory.mktemp("start"))
+    return made_once(tmp_path_factory, "start", warm_start)
 
 
 @dataclass
 class Rank:
     """One started process and what it printed."""
 
-    process: subprocess.Popen[bytes]
+    process: Any  # see tests/forked.py
     log: Path
 
     def wait(self, timeout: float = 120) -> int:
-        return self.process.wait(timeout)
+        from tests import forked
+
+        return forked.finish(self.process, timeout)
+
+    def go_on(self) -> None:
+        os.kill(self.process.pid, signal.SIGCONT)
 
     @property
     def text(self) -> str:
@@ -83,30 +87,27 @@ class Rank:
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Callable[..., list[Rank]]]:
     """``launch(program, *arguments)`` starts a program of tests/ once per rank, as a launcher would."""
+    from tests import forked
+
     started: list[Rank] = []
 
-    def start(program: str, *arguments: object, ranks: int = 2, fault: str | None = None) -> list[Rank]:
+    def start(name: str, *arguments: object, ranks: int = 2, fault: str | None = None) -> list[Rank]:
         environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            "OMP_NUM_THREADS": "1",
             "WORLD_SIZE": str(ranks),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(free_port()),
             **({"FAULT": fault} if fault else {}),
         }
-        command = [sys.executable, str(Path(__file__).parent / program), *map(str, arguments)]
+        words = str(Path(__file__).parent / name), [str(argument) for argument in arguments]
         new = []
         for rank in range(ranks):
             log = tmp_path / f"log-{len(started) + rank}.txt"
             own = {**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            with log.open("w") as stream:
-                process = subprocess.Popen(command, env=own, stdout=stream, stderr=subprocess.STDOUT)
-            new.append(Rank(process, log))
+            new.append(Rank(forked.start(forked.program, *words, own, log=log), log))
         started.extend(new)
         return new
 
     yield start
     for rank in started:
         rank.process.kill()
-        rank.process.wait()
+        rank.wait()

@@ -14,7 +14,8 @@ import yaml
 from PIL import Image
 
 from mixed_r1.data.loaders import load_samples
-from tests.train.runs import lines, warm_start
+from tests import forked
+from tests.train.runs import lines
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -32,12 +33,9 @@ def run(program: str, *paths: Path, cwd: Path) -> str:
     return done.stdout
 
 
-def command(*arguments: object, cwd: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "mixed_r1", *map(str, arguments)], cwd=cwd, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+def command(*arguments: object, cwd: Path) -> None:
+    log = cwd / "log.txt"
+    assert forked.run(forked.command, [*map(str, arguments)], cwd, log=log) == 0, log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +54,8 @@ def insert(file: Path, after: str, line: str) -> None:
     file.write_text(text.replace(found, f"{found}\n{line}", 1))
 
 
-def test_a_reward_is_ten_lines_and_no_file_of_the_package(tmp_path: Path) -> None:
+def test_a_reward_is_ten_lines_and_no_file_of_the_package(start: Path, tmp_path: Path) -> None:
     assert len(CODE["my_rewards.py"].splitlines()) + len(SETTINGS[0]["reward"]) <= 10
-    start = warm_start(tmp_path / "start")
     (tmp_path / "my_rewards.py").write_text(CODE["my_rewards.py"])
     values = {"model": str(start / "model"), "data": str(start / "data" / "train.jsonl"), "out": "run"}
     small = {"steps": 1, "prompts_per_step": 2, "completions_per_prompt": 2, "max_new_tokens": 8}

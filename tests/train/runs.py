@@ -15,12 +15,13 @@ from mixed_r1.data.mini import build_mini, corpus, sft_target
 from mixed_r1.demo.warmup import Example, warm_up
 from mixed_r1.models import tiny_adapter
 from mixed_r1.train import TrainConfig
-from tests.train import forked
+from tests import forked
 
 
 def warm_start(root: Path, family: str = "qwen2_5_vl", **sizes: object) -> Path:
     """``root`` with the embedded data set (small) and a model that has been warmed up on it a little."""
-    rows = load_samples(build_mini(root / "data", size=300)["train"])
+    build_mini(root / "data", size=300)  # nothing to do where it is there
+    rows = load_samples(root / "data" / "train.jsonl")
     adapter = tiny_adapter(family, corpus=corpus(rows), seed=0, **sizes)
     warm_up(adapter, [Example(row, sft_target(row)) for row in rows], steps=60)
     adapter.save(str(root / "model"))

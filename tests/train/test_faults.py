@@ -53,7 +53,7 @@ def test_a_stopped_rank_ends_the_others_and_itself_once_it_goes_on(launch, tmp_p
     ranks = launch("run_ranks.py", tmp_path, TIMEOUT, fault=f"stop {failed} {PHASE}")
     assert leave(ranks, failed) < TIMEOUT + 5
     assert re.search(f"rank {failed}.*last at", ranks[1 - failed].text)
-    ranks[failed].process.send_signal(signal.SIGCONT)
+    ranks[failed].go_on()
     assert ranks[failed].wait(PATIENCE) != 0
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mixed_r1.train.checkpoint import find_checkpoint, save_checkpoint
-from tests.train import forked
+from tests import forked
 from tests.train.runs import Runs, assert_same_checkpoint, assert_same_run, lines
 
 FAULTS = ("signal=KILL", "error=ENOSPC", "error=EIO")

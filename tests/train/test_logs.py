@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixed_r1.train import TrainConfig
+from tests import forked
 from tests.rollout.dialect_server import DialectServer
-from tests.train import forked
 
 PROMPT, KEY = "canary-prompt-8151", "sk-canary-key-4711"
 SECRETS = {name: KEY for name in ("OPENAI_API_KEY", "HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY")}

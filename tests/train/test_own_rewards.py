@@ -16,14 +16,10 @@ from mixed_r1.report import build_report
 from mixed_r1.rewards import MixedReward, RewardConfig
 from mixed_r1.train import TrainConfig, train
 from mixed_r1_kernels import EmbeddingTable
-from tests.train.runs import lines, warm_start
+from tests import forked
+from tests.train.runs import lines
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return warm_start(tmp_path_factory.mktemp("start"))
 
 
 def settings(start: Path, out: Path, **changes: Any) -> TrainConfig:
@@ -83,12 +79,11 @@ def test_the_frame_of_boxes_is_the_models_and_is_recorded(start: Path, tmp_path:
 
 def test_the_example_of_a_task_trains(tmp_path: Path) -> None:
     """examples/train_counting.py as a person starts it, a few steps long."""
-    command = [sys.executable, "examples/train_counting.py", "--out", str(tmp_path), "--steps", "2"]
-    done = subprocess.run(
-        [*command, "--warmup-steps", "30"], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    assert "mean sampled reward:" in done.stdout
+    words = ["--out", str(tmp_path), "--steps", "2", "--warmup-steps", "20"]
+    log = tmp_path / "log.txt"
+    code = forked.run(forked.program, str(ROOT / "examples" / "train_counting.py"), words, {}, log=log)
+    assert code == 0, log.read_text()
+    assert "mean sampled reward:" in log.read_text()
     records = lines(tmp_path / "run" / "metrics.jsonl")
     assert len(records) == 2
     assert all(0 <= r["reward/column/counting"] <= 1 and "reward/task/counting" in r for r in records)
@@ -109,13 +104,7 @@ def test_eval_of_a_run_with_a_task_of_ones_own(tmp_path: Path, start: Path) -> N
     row = {"id": "a", "task": "counting", "question": "How many squares are there?", "answer": 3}
     rows.write_text(json.dumps(row) + "\n")
     override = 'reward={"custom_tasks": ["counting_task:Counting"]}'
-    command = [sys.executable, "-m", "mixed_r1", "eval", str(start / "model"), str(rows), override]
-    out = tmp_path / "means.jsonl"
-    done = subprocess.run(
-        [*command, "max_new_tokens=8", "--out", str(out)],
-        cwd=ROOT / "examples",
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    out, log = tmp_path / "means.jsonl", tmp_path / "log.txt"
+    words = ["eval", str(start / "model"), str(rows), override, "max_new_tokens=8", "--out", str(out)]
+    assert forked.run(forked.command, words, ROOT / "examples", log=log) == 0, log.read_text()
     assert {line["task"] for line in lines(out)} == {"counting", "all"}

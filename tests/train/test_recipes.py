@@ -20,9 +20,11 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def internvl(tmp_path_factory):
+def internvl(start, tmp_path_factory):
     """``start`` of the other family."""
-    return warm_start(tmp_path_factory.mktemp("internvl"), "internvl")
+    folder = tmp_path_factory.mktemp("internvl")
+    (folder / "data").symlink_to(start / "data")
+    return warm_start(folder, "internvl")
 
 
 def test_a_recipe_for_a_published_model_asks_for_the_answer_format():

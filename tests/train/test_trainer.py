@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -22,6 +20,7 @@ from mixed_r1.data import DataError
 from mixed_r1.plan import first_step
 from mixed_r1.run_directory import is_metric
 from mixed_r1.train import TrainConfig, Trainer, train
+from tests import forked
 from tests.train.runs import assert_same_run, lines
 
 
@@ -265,21 +264,15 @@ def test_sigterm_saves_and_a_resumed_run_is_bit_identical(start, tmp_path):
     train(straight)
     stopped = settings(start, tmp_path / "stopped", **changes)
     stopped.save(tmp_path / "stopped.yaml")
-    process = spawn(tmp_path / "stopped.yaml")
+    process = forked.start(forked.train_run, tmp_path / "stopped.yaml", log=tmp_path / "log.txt")
     wait_for_step(tmp_path / "stopped", 2, process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143
+    os.kill(process.pid, signal.SIGTERM)
+    assert forked.finish(process) == 143
     done = len(lines(tmp_path / "stopped" / "metrics.jsonl"))
     assert 2 <= done < 6
     assert (tmp_path / "stopped" / "checkpoints" / "latest").resolve().name == f"step-{done:06d}"
     train(stopped, resume=True)
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
-
-
-def spawn(config):
-    code = "import sys; from mixed_r1.train import TrainConfig, train; train(TrainConfig.load(sys.argv[1]))"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    return subprocess.Popen([sys.executable, "-c", code, str(config)], env=environment)
 
 
 def count_lines(path):
@@ -289,7 +282,7 @@ def count_lines(path):
 def wait_for_step(out, step, process):
     deadline = time.monotonic() + 120
     while count_lines(out / "metrics.jsonl") < step:
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.exitcode is None and time.monotonic() < deadline
         time.sleep(0.005)
 
 

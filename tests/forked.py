@@ -7,8 +7,10 @@ import ctypes
 import multiprocessing
 import os
 import re
+import runpy
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
@@ -19,7 +21,7 @@ import pytest
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["mixed_r1.train", "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "tests.train.forked"]
+    ["mixed_r1.train", "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "tests.forked"]
 )
 # All that changes a file system. Opening files is left out: what cannot be opened was not written.
 WRITES = (
@@ -102,6 +104,28 @@ def _run(target: Callable, args: tuple, log: Path, held: Event) -> None:
     ctypes.CDLL(None).prctl(PTRACER, ctypes.c_long(ANY))
     held.wait()
     target(*args)
+
+
+def program(path: str, arguments: list[str], environment: dict[str, str]) -> None:
+    """A ``target``: ``python path *arguments`` in a process with ``environment`` beside ours."""
+    import torch
+
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    sys.argv = [path, *arguments]
+    sys.path.insert(0, os.path.dirname(path))
+    runpy.run_path(path, run_name="__main__")
+
+
+def command(arguments: list[str], cwd: Path) -> None:
+    """A ``target``: ``mixed-r1 *arguments`` in the folder ``cwd``."""
+    import torch
+
+    from mixed_r1.cli import app
+
+    os.chdir(cwd)
+    torch.set_num_threads(1)
+    app(arguments)
 
 
 def train_run(config: Path, resume: bool = False, fault: str = "none -1 nowhere") -> None:
