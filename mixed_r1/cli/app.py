@@ -88,6 +88,10 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of data, model and sampling.")] = 0,
     warmup_steps: Annotated[int | None, typer.Option(help="Supervised steps before GRPO.")] = None,
     steps: Annotated[int | None, typer.Option(help="GRPO steps.")] = None,
+    held_out: Annotated[
+        int | None,
+        typer.Option(min=1, help="Held-out rows that each evaluation answers.", show_default="2000"),
+    ] = None,
     processes: Annotated[
         int | None,
         typer.Option(min=1, help="Processes that share the work; default: one per core, at most 2."),
@@ -108,6 +112,10 @@ def demo(
     network.
     """
     if weights is not None:
+        if held_out is not None:
+            raise typer.BadParameter(
+                f"must be left out where --weights is given, got {held_out}", param_hint="--held-out"
+            )
         from mixed_r1.cli.weights import run_weights_demo
 
         run_weights_demo(
@@ -131,8 +139,9 @@ def demo(
     from mixed_r1.ranks import Ranks
     from mixed_r1.report import build_report
 
-    given: dict[str, Any] = {"warmup_steps": warmup_steps, "steps": steps}
-    settings = DemoSettings(family=family, seed=seed, **{key: v for key, v in given.items() if v is not None})
+    given = {"warmup_steps": warmup_steps, "steps": steps, "held_out": held_out}
+    chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    settings = DemoSettings(family=family, seed=seed, **chosen)
     console = Console()
     with Ranks() as ranks:
         summary = run_demo(out, settings, console=console, ranks=ranks)

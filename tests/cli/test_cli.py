@@ -59,7 +59,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything, once, as small as it gets."""
     path = tmp_path_factory.mktemp("demo") / "d"
-    result = run("demo", "--out", path, "--warmup-steps", 2, "--steps", 2, "--processes", 1)
+    result = run("demo", "--out", path, "--warmup-steps", 2, "--steps", 2, "--held-out", 60, "--processes", 1)
     assert f"report: {path / 'run' / 'report.html'}" in result.stderr
     greedy, sampled = (
         result.stderr.index(f"{mode} reward on held-out rows") for mode in ("greedy", "sampled")
