@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -23,10 +24,26 @@ __all__ = [
     "Reason",
     "Sample",
     "TaskName",
+    "lone_surrogate",
     "task_order",
 ]
 
 MAX_SIDE = 1 << 31
+_LONE = re.compile("[\ud800-\udfff]")
+_TEXTS = ("id", "source", "question", "answer", "options", "alternatives", "messages", "metadata")
+
+
+def lone_surrogate(value: Any) -> str | None:
+    """The first half of a UTF-16 pair that stands alone in a text, or in those of a list or mapping: JSON can
+    write it, UTF-8, and so every file, cannot."""
+    if isinstance(value, str):
+        found = None if value.isascii() else _LONE.search(value)
+        return found[0] if found else None
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, (list, tuple)):
+        return next((lone for item in value if (lone := lone_surrogate(item)) is not None), None)
+    return None
 
 
 class Sample(BaseModel):
@@ -89,6 +106,9 @@ class Sample(BaseModel):
     def _check(self) -> Sample:
         if not self.question and not self.messages:
             raise ValueError("question must not be empty where messages are absent")
+        for name in _TEXTS:
+            if (lone := lone_surrogate(getattr(self, name))) is not None:
+                raise ValueError(f"{name} must be text that UTF-8 can hold, got a lone surrogate {lone!a}")
         task = task_of(self.task)
         if task.needs_options and not self.options:
             raise ValueError(f"options must list at least one choice for task {self.task}")

@@ -90,7 +90,7 @@ def demo(
     steps: Annotated[int | None, typer.Option(help="GRPO steps.")] = None,
     held_out: Annotated[
         int | None,
-        typer.Option(min=1, help="Held-out rows that each evaluation answers.", show_default="2000"),
+        typer.Option(min=1, help="Held-out rows that each evaluation answers.", show_default="2000 or 504"),
     ] = None,
     processes: Annotated[
         int | None,
@@ -112,10 +112,6 @@ def demo(
     network.
     """
     if weights is not None:
-        if held_out is not None:
-            raise typer.BadParameter(
-                f"must be left out where --weights is given, got {held_out}", param_hint="--held-out"
-            )
         from mixed_r1.cli.weights import run_weights_demo
 
         run_weights_demo(
@@ -126,6 +122,7 @@ def demo(
             processes=processes,
             warmup_steps=warmup_steps,
             steps=steps,
+            held_out=held_out,
         )
         return
     from mixed_r1.cli.processes import is_started, restart

@@ -20,6 +20,7 @@ def run_weights_demo(
     processes: int | None,
     warmup_steps: int | None,
     steps: int | None,
+    held_out: int | None,
 ) -> None:
     """Train, print the tables and the control with blank images, write the report."""
     if weights != "smollm2":
@@ -35,7 +36,7 @@ def run_weights_demo(
     from mixed_r1.demo.real_weights import RealWeightsSettings, run_real_weights
     from mixed_r1.report import build_report
 
-    given = {"warmup_steps": warmup_steps, "steps": steps}
+    given = {"warmup_steps": warmup_steps, "steps": steps, "test_rows": held_out}
     settings = RealWeightsSettings(seed=seed, **{key: v for key, v in given.items() if v is not None})
     console = Console()
     summary = run_real_weights(out, settings, console=console)

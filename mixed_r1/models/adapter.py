@@ -26,7 +26,7 @@ from mixed_r1.models.attention import ATTENTION
 from mixed_r1.models.prompt import Prompt
 from mixed_r1.models.template import render
 from mixed_r1.opened import CLIP_BOXES, box_image, open_row
-from mixed_r1.schema import Sample
+from mixed_r1.schema import Sample, lone_surrogate
 from mixed_r1_kernels.verify.settings import Think
 
 __all__ = ["ModelAdapter", "rendered_thought"]
@@ -158,12 +158,14 @@ class ModelAdapter(ABC):
 
         Raises:
             RowError: an image that cannot be opened, boxes that cannot be placed (see ``open_row``).
-            ValueError: messages that cannot be rendered, text that holds an image placeholder, or more tokens
-                than ``max_tokens``.
+            ValueError: messages that cannot be rendered, text that holds an image placeholder or a lone
+                surrogate, or more tokens than ``max_tokens``.
         """
         row, images = open_row(sample, clip_boxes=clip_boxes)
         pixel_inputs, runs, model_sizes = self._process_images(images) if images else ({}, [], [])
         text = render(self.tokenizer, chat_messages(sample, self.system_prompt))
+        if (lone := lone_surrogate(text)) is not None:
+            raise ValueError(f"messages must be text that UTF-8 can hold, got a lone surrogate {lone!a}")
         token_ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         input_ids = torch.tensor(self._expanded(token_ids, runs), dtype=torch.int64)
         num_image_tokens = sum(run.count(self.image_token_id) for run in runs)
