@@ -22,7 +22,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-weights test test-slow lint format bench fuzz docs wheel gpu-bundle gpu-dry clean
+.PHONY: help demo demo-weights test test-slow test-versions lint format bench fuzz docs wheel gpu-bundle gpu-dry clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,10 @@ test: $(VENV)/.dev  ## set up and run the tests
 
 test-slow: $(VENV)/.dev  ## the tests that take minutes: isolated builds, kill and resume, several ranks
 	$(BIN)/python -m pytest -m slow
+
+test-versions: $(VENV)/.dev  ## the tests of ops and training under the oldest and newest packages admitted: an hour, 15 GB
+	$(PIP) uv
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.versions
 
 lint: $(VENV)/.dev  ## ruff, mypy, clang-format
 	$(BIN)/ruff check .
