@@ -29,7 +29,7 @@ class Config(BaseModel):
         """Build from plain values, with errors that name the key, the rule and the value."""
         unknown = [key for key in values if key not in cls.model_fields]
         if unknown:
-            raise ConfigError("; ".join(_unknown_key(key, cls.model_fields) for key in unknown))
+            raise ConfigError("; ".join(cls._unknown(key, values[key]) for key in unknown))
         try:
             return cls(**values)
         except ValidationError as error:
@@ -68,6 +68,11 @@ class Config(BaseModel):
                 target[parent] = target = dict(inner) if isinstance(inner, dict) else {}
             target[last] = value
         return cls.from_mapping(values)
+
+    @classmethod
+    def _unknown(cls, key: str, value: Any) -> str:
+        """What to say of an unknown key."""
+        return _unknown_key(key, cls.model_fields)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write every field, defaults included, as YAML that ``load`` reads back to an equal object."""

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from mixed_r1.config import Config
 from mixed_r1.data.spec import SourceSpec
+from mixed_r1.foreign_names import hints
 from mixed_r1.opened import CLIP_BOXES
 from mixed_r1.rewards import RewardConfig
 from mixed_r1.schema import TASKS
@@ -233,6 +234,14 @@ class TrainConfig(
 
     out: Path  # the run directory
     seed: int = 0
+
+    @classmethod
+    def _unknown(cls, key: str, value: Any) -> str:
+        """The name that another trainer has for a setting leads to ours."""
+        found = list(dict.fromkeys(hints(str(key), value)))
+        if not found:
+            return super()._unknown(key, value)
+        return f"key must be a known setting, got {str(key)!r}; {', '.join(found)}"
 
     @property
     def rollout_tokens(self) -> int:

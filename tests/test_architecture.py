@@ -14,7 +14,7 @@ MODULES = sorted(path for package in PACKAGES.values() for path in package.rglob
 
 # What a part of mixed_r1 may import, beside itself. mixed_r1_kernels imports none of them.
 LAYERS = [
-    {"config", "images", "frames", "golds", "options", "files", "http_client", "ranks"},
+    {"config", "foreign_names", "images", "frames", "golds", "options", "files", "http_client", "ranks"},
     {"loading", "run_directory"},
     {"tasks"},
     {"schema"},
