@@ -6,12 +6,14 @@ can say which of them it reads. ``TrainConfig`` is all of them together, with th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mixed_r1.config import Config
+from mixed_r1.config import Config, ConfigError
+from mixed_r1.data.sources.files import data_files
 from mixed_r1.data.spec import SourceSpec
 from mixed_r1.foreign_names import hints
 from mixed_r1.opened import CLIP_BOXES
@@ -26,6 +28,7 @@ __all__ = [
     "OptimizerSettings",
     "SamplingSettings",
     "TrainConfig",
+    "settings_of_run",
 ]
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -272,3 +275,22 @@ class TrainConfig(
             rule = "lora_vision_targets must be empty where a server takes adapters (server_kind"
             raise ValueError(f"{rule} {self.server_kind!r}), got {list(self.lora_vision_targets)}")
         return self
+
+
+def settings_of_run(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
+    """``TrainConfig.load``, and whether model and rows are there: told before anything heavy is imported.
+
+    Raises:
+        ConfigError: settings that cannot be used, or that name files which are not there.
+    """
+    config = TrainConfig.load(path, overrides)
+    if not (config.model / "config.json").is_file():
+        raise ConfigError(f"model must be a directory with config.json, got {config.model}")
+    for name in ("data", "validation"):
+        rows = getattr(config, name)
+        try:
+            if isinstance(rows, Path):
+                data_files(rows)
+        except ValueError as error:
+            raise ConfigError(f"{name} {error}, got {rows}") from None
+    return config

@@ -136,9 +136,8 @@ def demo(
     from mixed_r1.ranks import Ranks
     from mixed_r1.report import build_report
 
-    given = {"warmup_steps": warmup_steps, "steps": steps, "held_out": held_out}
-    chosen: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    settings = DemoSettings(family=family, seed=seed, **chosen)
+    given: dict[str, Any] = {"warmup_steps": warmup_steps, "steps": steps, "held_out": held_out}
+    settings = DemoSettings(family, seed, **{key: v for key, v in given.items() if v is not None})
     console = Console()
     with Ranks() as ranks:
         summary = run_demo(out, settings, console=console, ranks=ranks)
@@ -164,18 +163,19 @@ def train(
     Writes the resolved settings, metrics, evaluations, completions, checkpoints and report.html to
     [b]out[/b]. SIGTERM ends the step under way, writes a checkpoint and exits with 143; Ctrl-C writes none.
     """
-    from mixed_r1.cli.console import Console, show_summary
-    from mixed_r1.report import build_report
-    from mixed_r1.train import TrainConfig
-    from mixed_r1.train import train as run_training
+    from mixed_r1.train_config import settings_of_run
 
-    settings = TrainConfig.load(config, overrides or ())
+    settings = settings_of_run(config, overrides or ())
     if dry_run:
         from mixed_r1.plan import first_step, plan
 
         for line in [*plan(settings, ranks=ranks).lines(), *first_step(settings, ranks=ranks).lines()]:
             typer.echo(line)
         return
+    from mixed_r1.cli.console import Console, show_summary
+    from mixed_r1.report import build_report
+    from mixed_r1.train import train as run_training
+
     console = Console()
     first = int(os.environ.get("RANK", "0")) == 0  # of several processes the first one reports
     try:

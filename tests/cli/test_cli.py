@@ -267,6 +267,38 @@ def test_train_goes_on_where_it_was(demo: Path, tmp_path: Path):
     assert (tmp_path / "again" / "report.html").is_file() and "report: " in result.stderr
 
 
+WRONG_RUNS = {
+    "learning_rate=1e-6": "learning_rate is lr",
+    "temprature=1": "did you mean temperature?",
+    "model=none": "model must be a directory with config.json, got none",
+    "data=none.jsonl": "data must exist, got none.jsonl",
+    "data=none-*.parquet": "data must match at least one file of rows, got none, got none-*.parquet",
+    "validation=none": "validation must be a file of rows",
+    "lr=-1": "lr: Input should be greater than 0, got -1",
+}
+
+
+def test_a_wrong_run_is_told_before_anything_heavy_is_imported(tmp_path: Path):
+    """One process for all: what it has imported in the end, no wrong use needed."""
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "rows.jsonl").write_text("")
+    (tmp_path / "run.yaml").write_text(
+        f"model: {tmp_path}\ndata: {tmp_path}/rows.jsonl\nout: {tmp_path}/run\n"
+    )
+    code = (
+        "import json, sys; from typer.testing import CliRunner; from mixed_r1.cli import app\n"
+        "run = CliRunner().invoke\n"
+        "said = [run(app, ['train', sys.argv[1], wrong]).output for wrong in sys.argv[2:]]\n"
+        "print(json.dumps([said, [m for m in ('torch', 'transformers') if m in sys.modules]]))"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "run.yaml"), *WRONG_RUNS]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    said, heavy = json.loads(done.stdout)
+    for text, (wrong, expected) in zip(said, WRONG_RUNS.items(), strict=True):
+        assert expected in " ".join(text.split()), f"{wrong}: {text}"
+    assert heavy == [] and not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
 def test_a_model_that_cannot_be_trained_is_named_before_a_run_begins(
     demo: Path, tmp_path: Path, options: tuple[str, ...]
