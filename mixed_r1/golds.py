@@ -20,7 +20,20 @@ __all__ = ["as_boxes", "as_choice", "as_options", "as_scalar_text", "as_verdict"
 
 LABEL = re.compile(r"\(?([A-Za-z])[.):]?\)?")
 LONG_FLOAT = re.compile(r"[+-]?\d*\.\d{15,}")  # what 0.1 + 0.2 prints
-VERDICTS = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+YES = ("yes", "true", "y", "t", "correct", "\u662f", "\u662f\u7684", "\u5bf9", "\u6b63\u786e")
+NO = (
+    "no",
+    "false",
+    "n",
+    "f",
+    "incorrect",
+    "\u5426",
+    "\u4e0d\u662f",
+    "\u4e0d\u5bf9",
+    "\u9519",
+    "\u9519\u8bef",
+)
+VERDICTS = dict.fromkeys(YES, "yes") | dict.fromkeys(NO, "no")
 
 
 def plain_row(row: Mapping[str, Any]) -> dict[str, Any]:

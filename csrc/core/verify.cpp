@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/verify_find.h"
+#include "core/verify_leads.h"
 #include "core/verify_unicode.h"
 
 namespace mixed_r1::verify {

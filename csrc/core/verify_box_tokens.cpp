@@ -27,6 +27,20 @@ double small_integer(std::string_view digits) {
 
 }  // namespace
 
+bool is_corner(std::string_view word) {
+  for (const std::string_view known : {"bottom-right", "bottom_right", "lower-right", "lower_right"}) {
+    if (equals_lower(word, known)) return true;
+  }
+  return false;
+}
+
+bool is_between_points(std::string_view word) {
+  for (const std::string_view known : {"to", "-", "through", "->", "\xE5\x88\xB0", "\xE8\x87\xB3", "corner", "at"}) {
+    if (word == known) return true;
+  }
+  return false;
+}
+
 int coordinate(std::string_view name, bool point) {
   const auto is = [&](std::string_view known) { return equals_lower(name, known); };
   if (name.empty() || name.size() > 6) return -1;

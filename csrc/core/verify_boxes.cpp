@@ -31,12 +31,13 @@ struct Group {
   Group() {}
 };
 
-constexpr std::array<std::string_view, 2> kOpenTags = {"<box>", "<point>"}, kCloseTags = {"</box>", "</point>"};
+constexpr std::array<std::string_view, 3> kOpenTags = {"<box>", "<bbox>", "<point>"};
+constexpr std::array<std::string_view, 3> kCloseTags = {"</box>", "</bbox>", "</point>"};
 constexpr unsigned kBoxNames = 15, kPointNames = 48;  // bits of a group's names
 constexpr std::size_t kMaxQuoted = 128;
 
 // The length of the tag that the text begins with, or 0.
-std::size_t tag_length(std::string_view text, const std::array<std::string_view, 2>& tags) {
+std::size_t tag_length(std::string_view text, const std::array<std::string_view, 3>& tags) {
   for (const std::string_view tag : tags) {
     if (text.starts_with(tag)) return tag.size();
   }
@@ -84,7 +85,7 @@ class Reader {
       char c = text_[i];
       std::size_t length = 1;
       if (kind == kLess) {
-        const std::string_view rest = text_.substr(i, kCloseTags[1].size());
+        const std::string_view rest = text_.substr(i, kCloseTags[2].size());
         if (const std::size_t opening = tag_length(rest, kOpenTags); opening > 0) {
           kind = kOpen;
           length = opening;
@@ -153,7 +154,7 @@ class Reader {
     parent.num_children = std::min(parent.num_children + 1, 3);
     Group& child = stack_.emplace_back();
     child.opener = c;
-    child.second_point = point_pending_ && c == '(';
+    child.second_point = point_pending_ && !parted_ && c == '(';
     child.first_point = point_;
     point_pending_ = false;
     name_ = -1;
@@ -203,6 +204,7 @@ class Reader {
     free_point_ = {closed.numbers[0], closed.numbers[1]};
     if (closed.opener == '(') {
       point_pending_ = true;
+      parted_ = false;
       point_ = {closed.numbers[0], closed.numbers[1]};
       return;
     }
@@ -292,10 +294,21 @@ class Reader {
       point_pending_ = false;
       return take(number);
     }
-    if (bare != "to" && bare != "-" && bare != "through" && bare != "->") point_pending_ = false;
+    if (point_pending_) between_points(bare);
     group().other = true;
     name_ = coordinate(bare, settings_.point);
     return Reason::ok;
+  }
+
+  // A word behind a point: whether the next one may be the other corner of a box.
+  void between_points(std::string_view word) {
+    if (word == "and") {
+      parted_ = true;
+    } else if (is_corner(word)) {
+      parted_ = false;
+    } else if (!is_between_points(word)) {
+      point_pending_ = false;
+    }
   }
 
   // A number of the group, or the one that a name was given for.
@@ -336,6 +349,7 @@ class Reader {
   std::vector<Group>& stack_;
   std::array<double, 2> point_{};
   bool point_pending_ = false;
+  bool parted_ = false;  // by an "and", which two points of two things have too
   bool has_points_ = false;
   int name_ = -1;  // of the coordinate that comes next
   bool may_quote_ = true;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/verify.h"
+#include "core/verify_leads.h"
 #include "core/verify_lists.h"
 #include "core/verify_reading.h"
 #include "core/verify_unicode.h"
@@ -237,7 +238,12 @@ bool compile_chart(const GoldSpec& spec, ChartGold& out) {
 }
 
 Verdict score_chart(std::u32string_view answer, const ChartGold& gold, const Settings& settings) {
-  if (!gold.is_list) return score_item(answer, gold.items[0], settings);
+  if (!gold.is_list) {
+    const Verdict verdict = score_item(answer, gold.items[0], settings);
+    if (verdict.reason != Reason::no_number) return verdict;
+    const std::u32string tail = stated(answer);
+    return tail.empty() ? verdict : score_item(tail, gold.items[0], settings);
+  }
   if (gold.items.size() == 1) {
     const Verdict whole = score_item(answer, gold.items[0], settings);
     if (whole.value > 0.0) return whole;

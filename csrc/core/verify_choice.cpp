@@ -6,6 +6,8 @@
 #include <numeric>
 
 #include "core/verify.h"
+#include "core/verify_denials.h"
+#include "core/verify_leads.h"
 #include "core/verify_reading.h"
 #include "core/verify_unicode.h"
 
@@ -16,9 +18,9 @@ namespace {
 using Text = std::u32string_view;
 
 constexpr int kNone = -1, kSeveral = -2;
+constexpr std::size_t kMaxJoined = 26;
 
 constexpr std::initializer_list<Text> kNouns = {U"answer", U"option", U"choice", U"letter"};
-constexpr Text kNegations[] = {U"not", U"never", U"cannot", U"neither", U"nor"};
 constexpr Text kConnectives[] = {U"or", U"and", U"both", U"either"};
 
 // Around an option's text: on the side of its letter, then on both. Marks may be part of the text ("-5", "(1, 2)"), so
@@ -41,14 +43,6 @@ Text strip_right(Text text, Text marks) { return text.substr(0, text.find_last_n
 
 Text strip(Text text, Text marks) { return strip_right(strip_left(text, marks), marks); }
 
-bool ends_in_not(Text word) { return word.size() >= 3 && (equals_lower(word.substr(word.size() - 3), U"n't")); }
-
-bool denies(Text word) {
-  static constexpr Text kDenials[] = {U"except",  U"without", U"out",     U"eliminate",
-                                      U"exclude", U"reject",  U"dismiss", U"than"};
-  return in_lower(word, kNegations) || in_lower(word, kDenials) || ends_in_not(word);
-}
-
 bool holds_wide_denial(Text word) { return word.find_first_of(kWideDenials) != Text::npos; }
 
 char32_t closer_of(char32_t c) {
@@ -64,6 +58,14 @@ int letter_of(char32_t c, std::size_t count) {
 
 bool is_capital(char32_t c) { return c >= U'A' && c <= U'Z'; }
 
+int only_bit(std::uint32_t bits) {
+  if (bits == 0) return kNone;
+  if ((bits & (bits - 1)) != 0) return kSeveral;
+  int index = 0;
+  while ((bits >> index & 1u) == 0) ++index;
+  return index;
+}
+
 class Chooser {
  public:
   Chooser(Text text, const ChoiceGold& gold) : text_(text), gold_(gold) { find_words(text, words_); }
@@ -77,7 +79,7 @@ class Chooser {
         const int index = letter(first);
         if (index != kNone && is_alone(first, start)) return index;
       }
-      const int index = named(text_.substr(start));
+      const int index = only_bit(named(text_.substr(start)));
       if (index != kNone) return index;
     }
     const std::size_t first = first_word_from(lead);
@@ -109,15 +111,11 @@ class Chooser {
            text_.substr(words_[i].end).find_first_of(kFormula) == Text::npos;
   }
 
-  // The option whose full text this is.
-  int named(Text part) const {
+  // A bit for each option whose full text this is.
+  std::uint32_t named(Text part) const {
     thread_local std::u32string wanted;
     plain(normal(part), wanted);
-    int found = kNone;
-    for (std::size_t i = 0; i < gold_.options.size() && !wanted.empty(); ++i) {
-      if (gold_.options[i] == wanted) found = found == kNone ? static_cast<int>(i) : kSeveral;
-    }
-    return found;
+    return gold_.named(wanted);
   }
 
   std::size_t first_word_from(std::size_t start) const {
@@ -128,15 +126,15 @@ class Chooser {
 
   enum class Agreement { none, agrees, contradicts };
 
-  // Whether the text beside the letter of option `index` is the full text of that option, or of another.
+  // Whether the text beside the letter of option `index` is the full text of that option, or of another; where it is
+  // of none, whether it has the value of one.
   Agreement agreement(int index, std::initializer_list<Text> bodies) const {
+    std::uint32_t same = 0;
     for (const Text body : bodies) {
-      if (named(body) == kNone) continue;
-      std::u32string said;
-      plain(normal(body), said);
-      return gold_.options[static_cast<std::size_t>(index)] == said ? Agreement::agrees : Agreement::contradicts;
+      if (same == 0) same = named(body);
     }
-    return Agreement::none;
+    if (same == 0 && gold_.has_values) same = gold_.valued(normal(*(bodies.end() - 1)));
+    return same == 0 ? Agreement::none : (same & bit(index)) != 0 ? Agreement::agrees : Agreement::contradicts;
   }
 
   Agreement agreement_before(int index, Text part) const {
@@ -158,7 +156,10 @@ class Chooser {
   // What is left of the options mentioned when those denied are put aside. The text after a lead starts at `lead`,
   // with word `rest`.
   int mentioned(std::size_t lead, std::size_t rest) {
-    find_texts();
+    std::vector<bool> letters(words_.size());
+    for (std::size_t i = 0; i < words_.size(); ++i) letters[i] = letter(i) != kNone;
+    const Denials denials(text_, words_, letters);
+    find_texts(denials);
     const bool all = letters_only(rest);
     int chosen = kNone;
     bool any = false, several = false;
@@ -167,7 +168,7 @@ class Chooser {
       const int index = letter(i);
       if (index == kNone || !(all || (!covered_[words_[i].begin] && counts(i)))) continue;
       any = true;
-      if (is_denied(i)) continue;
+      if (is_denied(denials, i)) continue;
       several = several || (chosen != kNone && chosen != index);
       if (chosen == kNone) first = i;
       last = i;
@@ -186,14 +187,11 @@ class Chooser {
 
   int from_texts(bool any_letter) const {
     if (framed_ == 0) return any_letter ? kSeveral : kNone;
-    if ((framed_ & (framed_ - 1)) != 0 || (others_ & ~framed_) != 0) return kSeveral;
-    int index = 0;
-    while ((framed_ >> index & 1u) == 0) ++index;
-    return index;
+    return (others_ & ~framed_) != 0 ? kSeveral : only_bit(framed_);
   }
 
   // Options whose text stands in a sentence that ends with it, others that are there undenied, and what they cover.
-  void find_texts() {
+  void find_texts(const Denials& denials) {
     std::u32string lowered(text_);
     std::transform(lowered.begin(), lowered.end(), lowered.begin(), ascii_lower);
     covered_.assign(lowered.size() + 1, false);
@@ -209,7 +207,7 @@ class Chooser {
         if (covered_[at] || covered_[end - 1] || !is_whole(lowered, at, end)) continue;
         std::fill(covered_.begin() + static_cast<std::ptrdiff_t>(at),
                   covered_.begin() + static_cast<std::ptrdiff_t>(end), true);
-        add_text(static_cast<int>(index), at, end);
+        add_text(denials, static_cast<int>(index), at, end);
       }
     }
   }
@@ -219,18 +217,18 @@ class Chooser {
     return opens && (end == text.size() || !(is_letter(text[end - 1]) && is_letter(text[end])));
   }
 
-  void add_text(int index, std::size_t begin, std::size_t end) {
+  void add_text(const Denials& denials, int index, std::size_t begin, std::size_t end) {
     static constexpr Text kArticles[] = {U"a", U"an", U"the"};
     static constexpr Text kFrames[] = {U"is",     U"are",   U"was",    U"were",   U"be",     U"it's",
                                        U"that's", U"he's",  U"she's",  U"like",   U"choose", U"pick",
                                        U"select", U"say",   U"answer", U"option", U"choice", U"shows",
-                                       U"show",   U"being", U"as",     U"called", U"namely"};
+                                       U"show",   U"being", U"as",     U"called", U"namely", U"but"};
     static constexpr Text kEndings[] = {U"because", U"since", U"as", U"in", U"on", U"at", U"for", U"which"};
+    const std::size_t after = first_word_from(end);
+    if (denials.denies(first_word_from(begin), after)) return;
     std::size_t before = word_before(begin);
     if (before < words_.size() && in_lower(word(before), kArticles)) before = word_before(words_[before].begin);
     const bool has_before = before < words_.size();
-    if (has_before && denies(word(before))) return;
-    const std::size_t after = first_word_from(end);
     const bool ends = after == words_.size() ||
                       text_.substr(end, words_[after].begin - end).find_first_not_of(U' ') != Text::npos ||
                       in_lower(word(after), kEndings);
@@ -263,27 +261,29 @@ class Chooser {
     return i;
   }
 
-  // Whether word i is denied before it and its pointers in the sentence, or right after it.
-  bool is_denied(std::size_t i) const {
-    static constexpr Text kBe[] = {U"is",    U"are",   U"was",  U"can",    U"could",  U"seems",
-                                   U"looks", U"would", U"must", U"option", U"choice", U"answer"};
-    static constexpr Text kAfter[] = {U"not",        U"incorrect", U"wrong",      U"false",   U"never",
-                                      U"impossible", U"out",       U"eliminated", U"excluded"};
-    const std::size_t first = first_pointer(i);
-    if (first > 0 && between(first - 1, i).find_first_of(kStops) == Text::npos) {
-      const Text before = word(first - 1);
-      const bool instead = equals_lower(before, U"of") && first > 1 && equals_lower(word(first - 2), U"instead");
-      if (denies(before) || instead || (is_wide_script(before.back()) && holds_wide_denial(before))) return true;
+  // Whether the letter in word i is denied in its clause, or by a Chinese word beside it.
+  bool is_denied(const Denials& denials, std::size_t i) const {
+    if (denials.denies(i)) return true;
+    std::size_t first = i, last = i;  // of the letters that "or" joins, in Chinese
+    while (first >= 2 && joins(first - 1) && letter(first - 2) != kNone && i - first < 2 * kMaxJoined) first -= 2;
+    while (joins(last + 1) && is_letter_at(last + 2) && last - i < 2 * kMaxJoined) last += 2;
+    const std::size_t before = first_pointer(first);
+    if (before > 0 && is_wide_script(word(before - 1).back()) && holds_wide_denial(word(before - 1)) &&
+        between(before - 1, before).find_first_of(kStops) == Text::npos) {
+      return true;
     }
-    for (std::size_t k = i + 1; k < words_.size() && k <= i + 3; ++k) {
-      if (between(k - 1, k).find_first_of(kStops) != Text::npos) return false;
-      const Text after = word(k);
-      if (k == i + 1 && is_wide_script(after[0]) && holds_wide_denial(after)) return true;
-      if (in_lower(after, kAfter) || in_lower(after, kNegations) || ends_in_not(after)) return true;
-      if (!in_lower(after, kBe)) return false;
-    }
-    return false;
+    if (last + 1 >= words_.size()) return false;
+    const Text after = word(last + 1);
+    return is_wide_script(after[0]) && holds_wide_denial(after) &&
+           between(last, last + 1).find_first_of(kStops) == Text::npos;
   }
+
+  bool joins(std::size_t i) const {
+    static constexpr Text kWide[] = {U"\u6216", U"\u6216\u8005", U"\u548c", U"\u4e0e", U"\u53ca", U"\u6216\u662f"};
+    return i < words_.size() && in_lower(word(i), kWide);
+  }
+
+  bool is_letter_at(std::size_t i) const { return i < words_.size() && letter(i) != kNone; }
 
   // Whether the letter in word i is a choice: marked, or where a choice is named.
   bool counts(std::size_t i) const {
@@ -308,13 +308,14 @@ class Chooser {
   // Whether a letter may follow the word i in its clause.
   bool may_follow(Text lead, std::size_t i) const {
     static constexpr Text kBefore[] = {
-        U"is",         U"be",       U"are",       U"was",      U"choose",  U"chose", U"chosen", U"choosing",
-        U"pick",       U"picked",   U"select",    U"selected", U"say",     U"it's",  U"that's", U"so",
-        U"therefore",  U"thus",     U"hence",     U"with",     U"for",     U"guess", U"think",  U"then",
-        U"except",     U"out",      U"eliminate", U"exclude",  U"reject",  U"than",  U"of",     U"but",
-        U"definitely", U"probably", U"likely",    U"clearly",  U"correct", U"final", U"the",    U"isn't",
-        U"aren't",     U"wasn't",   U"answers",   U"namely",   U"i'd",     U"to"};
-    return in_lower(lead, kBefore) || in_lower(lead, kConnectives) || in_lower(lead, kNegations) ||
+        U"is",       U"be",      U"are",       U"was",    U"choose",     U"chose",     U"chosen",
+        U"choosing", U"pick",    U"picked",    U"select", U"selected",   U"say",       U"it's",
+        U"that's",   U"so",      U"therefore", U"thus",   U"hence",      U"with",      U"for",
+        U"guess",    U"think",   U"then",      U"except", U"out",        U"eliminate", U"exclude",
+        U"reject",   U"than",    U"of",        U"but",    U"definitely", U"probably",  U"likely",
+        U"clearly",  U"correct", U"final",     U"the",    U"isn't",      U"aren't",    U"wasn't",
+        U"answers",  U"namely",  U"i'd",       U"to",     U"maybe",      U"perhaps",   U"possibly"};
+    return in_lower(lead, kBefore) || in_lower(lead, kConnectives) || is_negation(lead) ||
            is_wide_script(lead.back()) || letter(i) != kNone;
   }
 
@@ -334,6 +335,23 @@ class Chooser {
   std::vector<bool> covered_;
   std::uint32_t framed_ = 0, others_ = 0;
 };
+
+// The option that has the value of the answer, or the value that the answer states.
+int choose_by_value(Text answer, const ChoiceGold& gold) {
+  if (!gold.has_values) return kNone;
+  const std::u32string text = normal(answer.substr(after_lead(answer, kNouns)));
+  const std::uint32_t same = gold.valued(text);
+  return only_bit(same != 0 ? same : gold.valued(stated(text)));
+}
+
+// The option "Yes" or "No" that the answer says.
+int choose_by_verdict(Text answer, const ChoiceGold& gold) {
+  if (gold.yes < 0) return kNone;
+  const Verdict says = score_yes_no(answer, true);
+  if (says.reason == Reason::ambiguous) return kSeveral;
+  if (says.reason == Reason::ok) return gold.yes;
+  return score_yes_no(answer, false).reason == Reason::ok ? gold.no : kNone;
+}
 
 // Letters and nothing else: "AC", "A, C", "(A) and (C)".
 Verdict score_several(Text text, const ChoiceGold& gold) {
@@ -362,7 +380,9 @@ Verdict score_several(Text text, const ChoiceGold& gold) {
 Verdict score_choice(std::u32string_view answer, const ChoiceGold& gold) {
   const std::u32string text = is_ascii(answer) ? std::u32string(answer) : nfkd(answer);
   if ((gold.letters & (gold.letters - 1)) != 0) return score_several(text, gold);
-  const int chosen = Chooser(text, gold).choose();
+  int chosen = Chooser(text, gold).choose();
+  if (chosen == kNone) chosen = choose_by_value(answer, gold);
+  if (chosen == kNone) chosen = choose_by_verdict(answer, gold);
   if (chosen == kSeveral) return {0.0, Reason::ambiguous};
   const bool right = chosen >= 0 && (gold.letters >> chosen & 1u) != 0;
   return right ? Verdict{1.0, Reason::ok} : Verdict{0.0, Reason::no_match};

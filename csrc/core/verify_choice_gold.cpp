@@ -1,4 +1,5 @@
 // Golds of multiple choice: letters, and options without their labels.
+#include "core/verify.h"
 #include "core/verify_choice.h"
 #include "core/verify_reading.h"
 #include "core/verify_unicode.h"
@@ -48,6 +49,39 @@ std::u32string inner_form(Text option) {
   return out;
 }
 
+// The readings of a normalised text as math; none where it is no value.
+std::vector<MathValue> values_of(Text text) {
+  static const Settings kSettings;
+  std::vector<MathValue> values;
+  if (is_ascii(text) && text.find_first_of(U"\\0123456789") == Text::npos) return values;
+  if (read_math(text, kSettings, values) != Reason::ok) values.clear();
+  std::erase_if(values, [](const MathValue& value) { return !value.is_value; });
+  return values;
+}
+
+// "red car" for "a red car": a text in the form of plain() without the article that it begins with.
+Text without_article(Text text) {
+  for (const Text article : {Text(U"a "), Text(U"an "), Text(U"the ")}) {
+    if (text.starts_with(article)) return text.substr(article.size());
+  }
+  return text;
+}
+
+// Where "Yes" and "No" are among the options, once each.
+void find_verdicts(const std::vector<std::u32string>& options, ChoiceGold& out) {
+  int yes = 0, no = 0;
+  for (std::size_t i = 0; i < options.size(); ++i) {
+    if (score_yes_no(options[i], true).reason == Reason::ok) {
+      out.yes = static_cast<int>(i);
+      ++yes;
+    } else if (score_yes_no(options[i], false).reason == Reason::ok) {
+      out.no = static_cast<int>(i);
+      ++no;
+    }
+  }
+  if (yes != 1 || no != 1) out.yes = out.no = -1;
+}
+
 }  // namespace
 
 bool compile_choice(const std::vector<std::string>& answers, const std::vector<std::string>& options, ChoiceGold& out) {
@@ -65,8 +99,31 @@ bool compile_choice(const std::vector<std::string>& answers, const std::vector<s
   for (const std::u32string& body : bodies) {
     plain(body, out.options.emplace_back());
     out.inner.push_back(inner_form(body));
+    out.values.push_back(values_of(body));
+    out.has_values = out.has_values || !out.values.back().empty();
   }
+  find_verdicts(bodies, out);
   return true;
+}
+
+std::uint32_t ChoiceGold::named(std::u32string_view text) const {
+  if (text.empty()) return 0;
+  std::uint32_t same = 0, bare = 0;
+  for (std::size_t i = 0; i < options.size(); ++i) {
+    if (options[i] == text) same |= std::uint32_t{1} << i;
+    if (without_article(options[i]) == without_article(text)) bare |= std::uint32_t{1} << i;
+  }
+  return same != 0 ? same : bare;
+}
+
+std::uint32_t ChoiceGold::valued(std::u32string_view text) const {
+  if (!has_values) return 0;
+  const std::vector<MathValue> found = values_of(text);
+  std::uint32_t same = 0;
+  for (std::size_t i = 0; i < values.size() && !found.empty(); ++i) {
+    if (agree(found, values[i])) same |= std::uint32_t{1} << i;
+  }
+  return same;
 }
 
 }  // namespace mixed_r1::verify

@@ -1,6 +1,8 @@
 #include "core/verify_lists.h"
 
 #include <algorithm>
+#include <string>
+#include <utility>
 
 #include "core/verify_reading.h"
 #include "core/verify_unicode.h"
@@ -46,6 +48,20 @@ Items split(Text body, Text separator, std::size_t most) {
   return items;
 }
 
+// Takes "1. ", "2. " or "1) ", "2) " off where each item carries its own.
+void drop_numbers(Items& items) {
+  Items bodies;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const std::string number = std::to_string(i + 1);
+    const std::u32string written(number.begin(), number.end());
+    if (!items[i].starts_with(written)) return;
+    const Text rest = items[i].substr(written.size());
+    if (!rest.starts_with(U". ") && !rest.starts_with(U") ")) return;
+    bodies.push_back(rest.substr(2));
+  }
+  items = std::move(bodies);
+}
+
 Items lines(Text body, std::size_t most) {
   static constexpr Text kBullets[] = {U"- ", U"* ", U"\u2022 ", U"\u2022"};
   Items items;
@@ -62,6 +78,7 @@ Items lines(Text body, std::size_t most) {
     }
     items.push_back(part);
   }
+  drop_numbers(items);
   return items;
 }
 

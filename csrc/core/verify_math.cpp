@@ -1,8 +1,10 @@
 #include "core/verify_math.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/verify.h"
+#include "core/verify_leads.h"
 #include "core/verify_math_parser.h"
 #include "core/verify_math_tokens.h"
 #include "core/verify_unicode.h"
@@ -86,18 +88,25 @@ const Real* MathValue::number() const {
   return single ? &parts[0].items[0].real : nullptr;
 }
 
-Reason read_math(std::u32string_view text, const Settings& settings, std::vector<MathValue>& values) {
+Reason read_math(std::u32string_view text, const Settings& settings, std::vector<MathValue>& values, bool gold) {
   const bool ordered = settings.list_order == ListOrder::ordered;
   std::vector<MathToken> tokens;
+  bool has_names = false;
+  values.clear();
   try {
     tokens = math_tokens(text);
-    values.push_back(MathParser(text, tokens, true, ordered).answer());
+    MathParser parser(text, tokens, true, ordered);
+    values.push_back(parser.answer());
+    MathValue named = values[0];
+    has_names = parser.name(named);
+    if (has_names) values.insert(values.begin(), std::move(named));
   } catch (const Unreadable& problem) {
     return problem.reason;
   } catch (const NotNative&) {
     return Reason::no_number;
   }
-  if (values[0].unit.size() != 1 || !has_letter(values[0].unit)) return Reason::ok;
+  if (has_names && gold) values.pop_back();
+  if (has_names || values[0].unit.size() != 1 || !has_letter(values[0].unit)) return Reason::ok;
   try {
     values.push_back(MathParser(text, tokens, false, ordered).answer());
   } catch (const Unreadable&) {
@@ -114,7 +123,14 @@ bool compile_math(const GoldSpec& spec, MathGold& out) {
     out.text = text_form(text);
     return true;
   }
-  return read_math(text, spec.settings, out.values) == Reason::ok;
+  return read_math(text, spec.settings, out.values, true) == Reason::ok;
+}
+
+bool agree(const std::vector<MathValue>& values, const std::vector<MathValue>& golds) {
+  return std::any_of(values.begin(), values.end(), [&](const MathValue& value) {
+    return std::any_of(golds.begin(), golds.end(),
+                       [&](const MathValue& gold) { return compare(value, gold) == Reason::ok; });
+  });
 }
 
 Verdict score_math(std::u32string_view answer, const MathGold& gold, const Settings& settings) {
@@ -122,7 +138,11 @@ Verdict score_math(std::u32string_view answer, const MathGold& gold, const Setti
     return text_form(answer) == gold.text ? Verdict{1.0, Reason::ok} : Verdict{0.0, Reason::no_match};
   }
   std::vector<MathValue> values;
-  const Reason reason = read_math(answer, settings, values);
+  Reason reason = read_math(answer, settings, values);
+  if (reason == Reason::no_number) {
+    const std::u32string tail = stated(answer);
+    if (!tail.empty()) reason = read_math(tail, settings, values);
+  }
   if (reason != Reason::ok) return {0.0, reason};
   Reason first = Reason::ok;
   for (const MathValue& value : values) {

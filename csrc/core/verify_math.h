@@ -47,6 +47,9 @@ struct MathGold {
 
 // The readings of a normalised text. Not ok: no_number, too_many_items, too_deep, ambiguous (an equation whose sides
 // differ).
-Reason read_math(std::u32string_view text, const Settings& settings, std::vector<MathValue>& values);
+Reason read_math(std::u32string_view text, const Settings& settings, std::vector<MathValue>& values, bool gold = false);
+
+// Whether one of the readings of an answer is one of those of a gold.
+bool agree(const std::vector<MathValue>& values, const std::vector<MathValue>& golds);
 
 }  // namespace mixed_r1::verify

@@ -11,7 +11,7 @@ namespace mixed_r1::verify {
 
 namespace {
 
-constexpr std::size_t kMaxNameWords = 4, kMaxArgument = 6;
+constexpr std::size_t kMaxNameWords = 4, kMaxArgument = 6, kMaxName = 24;
 
 template <class T>
 bool same_set(const std::vector<T>& a, const std::vector<T>& b) {
@@ -27,6 +27,28 @@ bool is_letter_alone(const MathItem& item) {
   const auto& [term, value] = *item.real.begin();
   return term.pi == Exponent{} && term.roots.empty() && value == Rational(1) && term.letters.size() == 1 &&
          term.letters[0].second == 1;
+}
+
+bool ends_name(TokenKind kind) {
+  return kind == TokenKind::equals || kind == TokenKind::element || kind == TokenKind::approx;
+}
+
+bool is_name_part(TokenKind kind) {
+  switch (kind) {
+    case TokenKind::open_round:
+    case TokenKind::close_round:
+    case TokenKind::open_brace:
+    case TokenKind::close_brace:
+    case TokenKind::bar:
+    case TokenKind::over:
+    case TokenKind::colon:
+    case TokenKind::fraction:
+    case TokenKind::overline:
+    case TokenKind::function:
+      return true;
+    default:
+      return false;
+  }
 }
 
 bool is_strict(TokenKind kind) { return kind == TokenKind::less || kind == TokenKind::greater; }
@@ -50,19 +72,26 @@ MathParser::MathParser(std::u32string_view text, const std::vector<MathToken>& t
 MathValue MathParser::answer() {
   bool is_value = true;
   Parts parts = statement(is_value);
+  const auto note = [&](const Parts& said) {
+    if (said.size() == 1 && said[0].is_single()) numbers_.push_back(said[0].items[0]);
+  };
+  note(parts);
   std::size_t statements = 1;
   bool both = false;
   while (is_separator()) {
     const bool comma = kind() == TokenKind::comma;
     both = kind() == TokenKind::both || both;
+    either_ = kind() == TokenKind::either || either_;
     ++at_;
     if (comma && (kind() == TokenKind::both || kind() == TokenKind::either)) {  // "1, 2, and 3"
       both = kind() == TokenKind::both || both;
+      either_ = kind() == TokenKind::either || either_;
       ++at_;
     }
     bool next_is_value = true;
     Parts more = statement(next_is_value);
     is_value = is_value && next_is_value;
+    note(more);
     parts.insert(parts.end(), more.begin(), more.end());
     ++statements;
   }
@@ -93,9 +122,30 @@ MathParser::Parts MathParser::listed(const Parts& parts, bool both) const {
   return {list};
 }
 
+bool MathParser::name(MathValue& value) const {
+  const bool list = value.parts.size() == 1 && (value.parts[0].closer == '}' || value.parts[0].closer == ',');
+  const std::size_t count = names_.size();
+  if (!list || either_ || count < 2 || numbers_.size() != count) return false;
+  std::vector<std::size_t> order(count);
+  for (std::size_t i = 0; i < count; ++i) order[i] = i;
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return names_[a] < names_[b]; });
+  MathPart tuple{'(', ')', {}};
+  for (std::size_t k = 0; k < count; ++k) {
+    if (names_[order[k]] == 0 || (k > 0 && names_[order[k]] == names_[order[k - 1]])) return false;
+    tuple.items.push_back(numbers_[order[k]]);
+  }
+  value.parts = {tuple};
+  return true;
+}
+
 MathParser::Parts MathParser::statement(bool& is_value) {
+  const std::size_t begin = at_;
   for (std::size_t end = name_end(); end > at_; end = name_end()) at_ = end;
+  const bool one_letter =
+      at_ == begin + 2 && kind_at(begin) == TokenKind::letter && kind_at(begin + 1) == TokenKind::equals;
+  names_.push_back(one_letter ? tokens_[begin].text[0] : U'\0');
   skip_if(TokenKind::approx);
+  skip_point();
   is_value_ = true;
   Parts first = side();
   is_value = is_value_;
@@ -110,6 +160,15 @@ MathParser::Parts MathParser::statement(bool& is_value) {
   return first;
 }
 
+// The name of a point before its coordinates: "P(2, -3)".
+void MathParser::skip_point() {
+  if (kind() != TokenKind::letter || kind(1) != TokenKind::open_round) return;
+  const char32_t letter = tokens_[at_].text[0];
+  if (letter < U'A' || letter > U'Z') return;
+  ++at_;
+  if (!holds_comma()) --at_;
+}
+
 std::size_t MathParser::name_end() const {
   std::size_t i = at_;
   const auto letter = [&](std::size_t k) { return kind_at(k) == TokenKind::letter; };
@@ -122,12 +181,36 @@ std::size_t MathParser::name_end() const {
   } else {
     while (kind_at(i) == TokenKind::word && i < at_ + kMaxNameWords) ++i;
   }
-  if (i == at_) return i;
-  if (kind_at(i) == TokenKind::underscore) i = kind_at(i + 1) == TokenKind::open_brace ? group_end(i + 1) : i + 2;
+  if (i == at_) return long_name_end();
+  if (kind_at(i) == TokenKind::underscore) i = subscript_end(i);
   if (kind_at(i) == TokenKind::open_round) i = group_end(i);
-  const TokenKind next = kind_at(i);
-  const bool named = next == TokenKind::equals || next == TokenKind::element || next == TokenKind::approx;
-  return named ? i + 1 : at_;
+  return ends_name(kind_at(i)) ? i + 1 : long_name_end();
+}
+
+std::size_t MathParser::subscript_end(std::size_t i) const {
+  return kind_at(i + 1) == TokenKind::open_brace ? group_end(i + 1) : i + 2;
+}
+
+// Behind a left side without numbers: "\tan A =", "|AB| =", "\frac{AB}{CD} ="; else where we are.
+std::size_t MathParser::long_name_end() const {
+  bool named = false;
+  for (std::size_t i = at_; i < at_ + kMaxName;) {
+    const TokenKind kind = kind_at(i);
+    if (ends_name(kind)) return named ? i + 1 : at_;
+    if (kind == TokenKind::underscore) {
+      i = subscript_end(i);
+      continue;
+    }
+    const bool letter_in_bars =
+        kind == TokenKind::bar && kind_at(i + 1) == TokenKind::letter && kind_at(i + 2) == TokenKind::bar;
+    // |x| = 2 says two values of x.
+    if (letter_in_bars && !(tokens_[i + 1].text[0] >= U'A' && tokens_[i + 1].text[0] <= U'Z')) return at_;
+    const bool word = kind == TokenKind::letter || kind == TokenKind::word;
+    if (!word && !is_name_part(kind)) return at_;
+    named = named || word;
+    ++i;
+  }
+  return at_;
 }
 
 std::size_t MathParser::group_end(std::size_t i) const {

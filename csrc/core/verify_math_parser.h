@@ -20,6 +20,9 @@ class MathParser {
 
   MathValue answer();
 
+  // Makes "x = 2, y = -3", which was read, a tuple in the order of the letters; false for anything else.
+  bool name(MathValue& value) const;
+
  private:
   // How an expression is written: a decimal, with signs and brackets; 10^n; else.
   enum class Form { number, ten_power, other };
@@ -28,7 +31,10 @@ class MathParser {
   // Structure: statements, sides, parts.
   Parts listed(const Parts& parts, bool both) const;
   Parts statement(bool& is_value);
+  void skip_point();
   std::size_t name_end() const;
+  std::size_t long_name_end() const;
+  std::size_t subscript_end(std::size_t i) const;
   std::size_t group_end(std::size_t i) const;
   Parts side();
   void take_unit();
@@ -75,6 +81,9 @@ class MathParser {
   bool is_value_ = true;     // of the side that is being read
   Form form_ = Form::other;  // of the expression read last
   bool percent_ = false;
+  std::vector<char32_t> names_;    // of each statement, 0 where it is no one letter
+  std::vector<MathItem> numbers_;  // of each statement that is one
+  bool either_ = false;            // an "or" was met
   std::u32string unit_;
   bool minus_ = false;     // what \pm means
   bool has_sign_ = false;  // a \pm was met

@@ -43,6 +43,8 @@ enum class TokenKind {
   infinity,
   pi,
   overline,
+  function,  // or an accent; in names only
+  bar,
   fraction,
   root,
   open_round,

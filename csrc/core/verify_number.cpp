@@ -67,8 +67,20 @@ double take_scale(Text& suffix) {
   return scale;
 }
 
+// Behind a sign or a code of a currency ("$", "US$", "USD", "RMB") at the start; 0 without one.
+std::size_t currency_end(Text body) {
+  static constexpr Text kCurrencies[] = {U"$", U"\u20ac", U"\u00a3", U"\u00a5", U"\u20b9"};
+  if (body.empty() || is_digit(body[0])) return 0;
+  if (is_currency(body[0])) return 1;
+  if (body.starts_with(U"US$")) return 3;
+  const std::size_t end = letters_end(body, 0);
+  const bool capitals = end == 3 && std::all_of(body.begin(), body.begin() + 3, [](char32_t c) { return c <= U'Z'; });
+  return capitals && in_lower(unit_name(body.substr(0, 3)), kCurrencies) ? 3 : 0;
+}
+
 bool is_percent(Text text) {
-  static constexpr Text kNames[] = {U"%", U"percent", U"per cent", U"pct", U"percents", U"percentage"};
+  static constexpr Text kNames[] = {U"%",        U"percent",    U"per cent",         U"pct",
+                                    U"percents", U"percentage", U"percentage point", U"percentage points"};
   return in_lower(text, kNames);
 }
 
@@ -168,12 +180,13 @@ std::u32string unit_phrase(std::u32string_view text) {
 Reason read_number(std::u32string_view text, Number& number) {
   Text body = strip_space(text);
   char sign = take_sign(body);
-  const bool unit_before = !body.empty() && is_currency(body[0]);
+  const std::size_t currency = currency_end(body);
+  const bool unit_before = currency > 0;
   std::u32string unit;
   if (unit_before) {
-    unit = unit_name(body.substr(0, 1));
+    unit = unit_name(body.substr(0, currency));
     if (unit.empty()) unit = body[0];
-    body = drop_left(body.substr(1), is_blank);
+    body = drop_left(body.substr(currency), is_blank);
     if (sign == '\0') sign = take_sign(body);
   }
   if (is_non_finite_word(body)) return Reason::non_finite;

@@ -1,7 +1,9 @@
 #include "core/verify_reading.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "core/verify_objects.h"
 #include "core/verify_unicode.h"
 
 namespace mixed_r1::verify {
@@ -20,11 +22,6 @@ std::string_view strip_bytes(std::string_view text) {
   return text;
 }
 
-std::size_t skip(Text text, std::size_t i, Text characters) {
-  while (i < text.size() && characters.find(text[i]) != Text::npos) ++i;
-  return i;
-}
-
 bool is_text_command(Text name) {
   static constexpr Text kNames[] = {U"text",       U"textbf",       U"textit",     U"textrm", U"textsf",
                                     U"texttt",     U"mathrm",       U"mathbf",     U"mathit", U"mathsf",
@@ -38,10 +35,13 @@ bool is_dropped_command(Text name) {
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
-// What "\c" shows, added to `out`.
-void add_escaped(char32_t c, char32_t following, std::u32string& out) {
-  if (Text(U",!;: ").find(c) != Text::npos) {
-    if (out.empty() || !is_digit(out.back()) || !is_digit(following)) out.push_back(U' ');
+// What "\c" shows before `following`, added to `out`.
+void add_escaped(char32_t c, Text following, std::u32string& out) {
+  if (c == U'!') return;  // a space of less than nothing
+  if (Text(U",;: ").find(c) != Text::npos) {
+    const bool group = following.size() >= 3 && is_digit(following[0]) && is_digit(following[1]) &&
+                       is_digit(following[2]) && (following.size() == 3 || !is_digit(following[3]));
+    if (out.empty() || !is_digit(out.back()) || !group) out.push_back(U' ');
   } else {
     if (Text(U"%$&#_").find(c) == Text::npos) out.push_back(U'\\');
     out.push_back(c);
@@ -74,7 +74,7 @@ std::u32string plain_latex(Text text) {
           i = skip(text, i, U" \t\n\r\f\v");
           continue;
         }
-        add_escaped(text[i - 1], i < text.size() ? text[i] : U'\0', out);
+        add_escaped(text[i - 1], text.substr(i, 4), out);
       }
       continue;
     }
@@ -135,6 +135,11 @@ std::u32string_view strip_space(std::u32string_view text) {
   while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
   while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
   return text;
+}
+
+std::size_t skip(std::u32string_view text, std::size_t i, std::u32string_view characters) {
+  while (i < text.size() && characters.find(text[i]) != Text::npos) ++i;
+  return i;
 }
 
 std::size_t letters_end(std::u32string_view text, std::size_t i) {
@@ -209,7 +214,7 @@ std::u32string narrow(std::u32string_view text) {
     } else if (c == 0x3002 || c == 0xFF61) {
       out.push_back(U'.');
     } else {
-      out.push_back(c == 0x3001 ? U',' : c);
+      out.push_back(c == 0x3001 ? U',' : c == 0x2044 ? U'/' : c);
     }
   }
   return out;
@@ -243,43 +248,16 @@ std::u32string normal(std::u32string_view text) {
   return out;
 }
 
-std::size_t after_lead(std::u32string_view text, Nouns nouns) {
-  constexpr Text kBlank = U" \t\n\r\f\v";
-  static constexpr Text kStarters[] = {U"so", U"thus", U"therefore", U"hence", U"finally", U"then"};
-  static constexpr Text kQualifiers[] = {U"correct", U"right", U"final", U"best", U"my", U"short", U"only"};
-  static constexpr Text kLinks[] = {U"is", U"was", U"equals"};
-  if (text.empty() || (text[0] >= U'0' && text[0] <= U'9')) return 0;  // most answers
-  std::size_t begin = 0, end = 0;
-  Text word;
-  const auto read = [&](std::size_t i) {
-    begin = i;
-    end = letters_end(text, i);
-    word = text.substr(begin, end - begin);
-  };
-  read(skip(text, 0, U" \t\n\r\f\v*_#"));
-  if (in_lower(word, kStarters)) read(skip(text, end, U" \t\n\r\f\v,"));
-  if (equals_lower(word, U"the")) read(skip(text, end, kBlank));
-  if (in_lower(word, kQualifiers)) read(skip(text, end, kBlank));
-  if (!in_lower(word, nouns)) return 0;
-  const std::size_t noun_end = end;
-  read(skip(text, noun_end, U" \t\n\r\f\v*_"));
-  const bool linked = in_lower(word, kLinks);
-  const std::size_t from = linked ? end : noun_end;
-  const std::size_t stop = skip(text, from, U" \t\n\r\f\v*_:=");
-  const bool marked = text.substr(from, stop - from).find_first_of(U":\n=") != Text::npos;
-  return linked || marked ? stop : 0;
-}
-
-Reason read_answer(std::string_view text, Box box, bool lead, std::u32string& out) {
+Reason read_text(std::string_view text, Box box, std::u32string& out) {
   std::string_view chosen;
   const Reason reason = commit(strip_bytes(text), box, chosen);
   if (reason != Reason::ok) return reason;
   thread_local std::u32string decoded;
   decode_utf8(chosen, decoded);
-  normal(decoded, out);
-  const std::size_t end = lead ? after_lead(out, {U"answer", U"result"}) : 0;
-  std::u32string rest = end > 0 ? normal(Text(out).substr(end)) : std::u32string();
-  if (!rest.empty()) out = std::move(rest);
+  normal(unexplained(decoded), out);
+  const std::u32string value = object_answer(out);
+  std::u32string inner = value.empty() ? value : normal(value);
+  if (!inner.empty()) out = std::move(inner);
   return Reason::ok;
 }
 

@@ -14,8 +14,6 @@ namespace mixed_r1::verify {
 
 enum class Box : int { only, last };
 
-using Nouns = std::initializer_list<std::u32string_view>;
-
 // Where the bodies of the outermost \boxed{..} and \fbox{..} are, in bytes.
 void find_boxes(std::string_view text, std::vector<std::pair<std::size_t, std::size_t>>& found);
 
@@ -29,14 +27,14 @@ std::u32string narrow(std::u32string_view text);
 std::u32string normal(std::u32string_view text);
 void normal(std::u32string_view text, std::u32string& out);  // where `text` does not lie in `out`
 
-// Where `text` goes on after "[so] [the] [correct] answer [is] [:]"; 0 without such a lead.
-std::size_t after_lead(std::u32string_view text, Nouns nouns);
-
 // The last white space of UTF-32 and bytes.
 std::u32string_view strip_space(std::u32string_view text);
 
-// What `text` commits to, normalised; with `lead`, what follows such words as "The answer is". Not ok: see commit.
-Reason read_answer(std::string_view text, Box box, bool lead, std::u32string& out);
+// What `text` commits to, normalised. Not ok: see commit.
+Reason read_text(std::string_view text, Box box, std::u32string& out);
+
+// Behind the `characters` that stand at i.
+std::size_t skip(std::u32string_view text, std::size_t i, std::u32string_view characters);
 
 // Where the ASCII letters that start at i end.
 std::size_t letters_end(std::u32string_view text, std::size_t i);

@@ -10,7 +10,7 @@ from typing import Any
 
 from mixed_r1 import golds
 from mixed_r1.tasks.base import Task
-from mixed_r1_kernels.verify.reference_reading import read_answer
+from mixed_r1_kernels.verify.reference_leads import read_answer
 
 __all__ = ["ShortAnswer", "plain_answer"]
 

@@ -19,7 +19,8 @@ from mixed_r1_kernels.verify import (
     reference_yes_no,
 )
 from mixed_r1_kernels.verify.reference_find import find
-from mixed_r1_kernels.verify.reference_reading import SPACE, read_answer
+from mixed_r1_kernels.verify.reference_leads import read_answer
+from mixed_r1_kernels.verify.reference_reading import SPACE
 from mixed_r1_kernels.verify.settings import BadGold, GoldSpec, VerifySettings
 
 __all__ = ["Row", "compile_spec", "score"]

@@ -2,12 +2,12 @@
 backtracking.
 
 A box is four numbers alone in ``[..]``, ``(..)`` or ``<box>..</box>``, two points ``(x1, y1), (x2, y2)``
-(also with "to" between) or ``[[x1, y1], [x2, y2]]``, four named numbers (x1, y1, x2, y2; xmin ..; left, top,
-right, bottom) in one bracket or none, a text of four numbers in double quotes, or four bare numbers that are
-the whole answer. ``<point>..</point>`` is a bracket too. Brackets nest (JSON lists and objects, Qwen's
-``<|box_start|>(..),(..)<|box_end|>``), other text is skipped, also in double quotes inside brackets. One or
-two numbers in a bracket are a label, a score, a size or a point: no box, and no fault. The first fault ends
-the reading: TOO_DEEP, TOO_MANY_ITEMS or BAD_BOX.
+(also with "to" between, or "and bottom-right") or ``[[x1, y1], [x2, y2]]``, four named numbers (x1, y1, x2,
+y2; xmin ..; left, top, right, bottom) in one bracket or none, a text of four numbers in double quotes, or
+four bare numbers that are the whole answer. ``<bbox>`` and ``<point>`` are brackets too. Brackets nest (JSON
+lists and objects, Qwen's ``<|box_start|>(..),(..)<|box_end|>``), other text is skipped, also in double quotes
+inside brackets. One or two numbers in a bracket are a label, a score, a size or a point: no box, and no
+fault. The first fault ends the reading: TOO_DEEP, TOO_MANY_ITEMS or BAD_BOX.
 
 With ``places="point"`` the answer must name one place, a point or a box, whose centre is the point then; x
 and y are names too. More than one place is AMBIGUOUS.
@@ -29,14 +29,16 @@ MAX_COORDINATE = 1e9  # beyond any image; keeps areas far from overflow
 SPACE = " \t\n\r\f\v"
 CLOSER = {"[": "]", "(": ")", "{": "}", "<": ">"}
 ENDS_TOKEN = SPACE + ',:[](){}"<'
-OPEN_TAGS, CLOSE_TAGS = ("<box>", "<point>"), ("</box>", "</point>")
+OPEN_TAGS, CLOSE_TAGS = ("<box>", "<bbox>", "<point>"), ("</box>", "</bbox>", "</point>")
 NAMES = {
     name: i
     for names in ("x1 y1 x2 y2", "xmin ymin xmax ymax", "x_min y_min x_max y_max", "left top right bottom")
     for i, name in enumerate(names.split())
 }
 POINT_NAMES = NAMES | {"x": 4, "y": 5}
-BETWEEN_POINTS = frozenset(("to", "-", "through", "->"))
+BETWEEN_POINTS = frozenset(("to", "-", "through", "->", "\u5230", "\u81f3"))
+CORNERS = frozenset(("bottom-right", "bottom_right", "lower-right", "lower_right"))
+BESIDE_CORNERS = frozenset(("corner", "at"))
 MAX_QUOTED = 128  # characters of a text that is read for numbers
 
 
@@ -68,6 +70,7 @@ class _Reader:
         self.whole = Group("")
         self.stack: list[Group] = []
         self.point: tuple[float, ...] | None = None  # an (x1, y1) that may have its (x2, y2) next
+        self.parted = False  # by an "and", which two points of two things have too
         self.free_points: list[tuple[float, ...]] = []  # that are the corner of no box
         self.has_points = False
         self.names = POINT_NAMES if settings.places == "point" else NAMES
@@ -132,7 +135,7 @@ class _Reader:
         if len(self.stack) == self.settings.max_depth:
             return Reason.TOO_DEEP
         self.group.children += 1
-        self.stack.append(Group(c, self.point if c == "(" else None))
+        self.stack.append(Group(c, self.point if c == "(" and not self.parted else None))
         self.point = self.name = None
         return None
 
@@ -177,7 +180,7 @@ class _Reader:
         self.has_points = True
         self.free_points.append(numbers)
         if group.opener == "(":
-            self.point = numbers
+            self.point, self.parted = numbers, False
         elif self.group.opener in ("[", "<") and len(self.group.points) <= 4:
             self.group.points += numbers
 
@@ -239,7 +242,11 @@ class _Reader:
         if number is not None:
             self.point = None
             return self._take(number)
-        if bare not in BETWEEN_POINTS:
+        if bare == "and":
+            self.parted = True
+        elif bare.lower() in CORNERS:
+            self.parted = False
+        elif bare not in BETWEEN_POINTS and bare not in BESIDE_CORNERS:
             self.point = None
         self.group.other = True
         self.name = self.names.get(bare.lower())

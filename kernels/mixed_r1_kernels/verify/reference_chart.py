@@ -4,7 +4,7 @@ A gold that is a number takes a number within 5 percent of it; a gold 0 or a yea
 1000..2999 without a unit or a separator; ``chart_years="exact"``) takes exactly that number. A percent sign
 on one side only leaves two readings of the bare number, the figure and the fraction: the better counts. A
 unit on one side only does not matter; two must be the same. Fractions, LaTeX and equations are read as in
-math: "28 + 29 = 57" states 57, "28 + 29" is UNEVALUATED.
+math: "28 + 29 = 57" states 57, "28 + 29" is UNEVALUATED. So is what a sentence states ("The value is 42").
 
 Any other gold takes equal text, where names of months, ranges ("45-54", "45 to 54") and ratios ("3:1",
 "3 to 1") have one form, or ANLS (see ``similarity``) unless the two are opposites ("male", "female"). A list
@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 from mixed_r1_kernels.reason import Reason
 from mixed_r1_kernels.verify.reference_algebra import NotNative, as_fraction
+from mixed_r1_kernels.verify.reference_leads import read_answer, stated
 from mixed_r1_kernels.verify.reference_lists import split_list
 from mixed_r1_kernels.verify.reference_math import Unreadable, read_math
 from mixed_r1_kernels.verify.reference_number import Number, read_number
-from mixed_r1_kernels.verify.reference_reading import normal, read_answer
+from mixed_r1_kernels.verify.reference_reading import normal
 from mixed_r1_kernels.verify.reference_text import plain, similarity
 from mixed_r1_kernels.verify.reference_units import is_known_unit
 from mixed_r1_kernels.verify.settings import BadGold, GoldSpec, VerifySettings
@@ -86,7 +87,10 @@ def _compile_item(answer: object, settings: VerifySettings) -> Item:
 
 def score_chart(answer: str, gold: ChartGold, settings: VerifySettings) -> tuple[float, Reason]:
     if not gold.is_list:
-        return _score_item(answer, gold.items[0], settings)
+        scored = _score_item(answer, gold.items[0], settings)
+        if gold.items[0].number is not None and scored[1] == Reason.NO_NUMBER and (tail := stated(answer)):
+            return _score_item(tail, gold.items[0], settings)
+        return scored
     if len(gold.items) == 1:
         whole = _score_item(answer, gold.items[0], settings)
         if whole[0] > 0:

@@ -7,30 +7,34 @@ The first rule that applies decides:
 3. rules 1 and 2 after a lead such as "The correct answer is:" or "Option";
 4. a label ("B.", "(B)", "B:"), then the full text of an option: both must agree;
 5. what is mentioned. Letters, unless they are part of an option's text, a name, a unit or a formula ("Point
-C",
-   "37 C" with a degree sign, "C = 5"), and texts of options in a sentence that ends with them ("It is blue").
-   One option must be left when denied ones ("not A", "B is wrong") are put aside; two are AMBIGUOUS, and so
-   are a letter and the text of another option, and denials alone.
+   C", "37 C" with a degree sign, "C = 5"), and texts of options in a sentence that ends with them ("It is
+   blue"). One option must be left when denied ones are put aside (see reference_denials); two are AMBIGUOUS,
+   and so are a letter and the text of another option, and denials alone;
+6. the value of one option, as math, that the answer is or states: "45" for "45 degrees", "1/2" for a fraction
+   in LaTeX;
+7. yes or no, where one option says yes and one says no.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
 
 from mixed_r1_kernels.reason import Reason
-from mixed_r1_kernels.verify.reference_reading import SPACE, after_lead, normal
+from mixed_r1_kernels.verify.reference_choice_gold import SETTINGS, ChoiceGold, compile_choice
+from mixed_r1_kernels.verify.reference_denials import Denials
+from mixed_r1_kernels.verify.reference_leads import after_lead, stated
+from mixed_r1_kernels.verify.reference_reading import normal
 from mixed_r1_kernels.verify.reference_text import (
     NEGATIONS,
-    SPACES,
     Word,
     is_letter,
     is_wide_script,
     plain,
     words,
 )
-from mixed_r1_kernels.verify.settings import BadGold, GoldSpec, VerifySettings
+from mixed_r1_kernels.verify.reference_yes_no import score_yes_no
+from mixed_r1_kernels.verify.settings import VerifySettings
 
 __all__ = ["compile_choice", "score_choice"]
 
@@ -51,84 +55,20 @@ BEFORE = NOUNS | CONNECTIVES | NEGATIONS | frozenset(
      "except",
      "out", "eliminate", "exclude", "reject", "than", "of", "but", "definitely", "probably", "likely",
      "clearly",
-     "correct", "final", "the", "isn't", "aren't", "wasn't", "answers", "namely", "i'd", "to")
+     "correct", "final", "the", "isn't", "aren't", "wasn't", "answers", "namely", "i'd", "to", "maybe",
+     "perhaps", "possibly")
 )  # fmt: skip
-DENY_BEFORE = NEGATIONS | frozenset(
-    ("except", "without", "out", "eliminate", "exclude", "reject", "dismiss", "than")
-)
-BE = frozenset(
-    ("is", "are", "was", "can", "could", "seems", "looks", "would", "must", "option", "choice", "answer")
-)
-DENY_AFTER = frozenset(
-    ("not", "incorrect", "wrong", "false", "never", "impossible", "out", "eliminated", "excluded")
-)
 FRAMES = frozenset(
-    ("is", "are", "was", "were", "be", "it's", "that's", "he's", "she's", "like", "choose", "pick",
+    ("is", "are", "was", "were", "be", "it's", "that's", "he's", "she's", "but", "like", "choose", "pick",
     "select", "say",
      "answer", "option", "choice", "shows", "show", "being", "as", "called", "namely")
 )  # fmt: skip
 ARTICLES = frozenset(("a", "an", "the"))
 ENDINGS = frozenset(("because", "since", "as", "in", "on", "at", "for", "which"))
 WIDE_DENIALS = "\u4e0d\u975e\u6392\u9664\u9519"
+WIDE_CONNECTIVES = frozenset(("\u6216", "\u6216\u8005", "\u548c", "\u4e0e", "\u53ca", "\u6216\u662f"))
+MAX_JOINED = 26
 AMBIGUOUS = -1
-
-
-@dataclass(frozen=True)
-class ChoiceGold:
-    """``letters``: the indices that must all be chosen. ``options`` in ``plain`` form, ``inner`` as they are
-    looked for inside a sentence.
-    """
-
-    letters: frozenset[int]
-    options: tuple[str, ...]
-    inner: tuple[str, ...]
-
-
-def compile_choice(spec: GoldSpec) -> ChoiceGold:
-    count = len(spec.options)
-    if not 1 <= count <= 26:
-        raise BadGold(f"options must have 1 to 26 entries, got {count}")
-    letters = spec.answer
-    known = {chr(ord("A") + i) for i in range(count)}
-    if (
-        not isinstance(letters, str)
-        or not letters
-        or len(set(letters)) < len(letters)
-        or not set(letters) <= known
-    ):
-        raise BadGold(f"answer must be one of the first {count} capital letters, or several, got {letters!r}")
-    options = _without_labels([normal(option) for option in spec.options])
-    return ChoiceGold(
-        frozenset(ord(letter) - ord("A") for letter in letters),
-        tuple(map(plain, options)),
-        tuple(map(_inner, options)),
-    )
-
-
-def _without_labels(options: list[str]) -> list[str]:
-    """Options without "A.", "(B)", "C:" where each carries its own."""
-    bodies = []
-    for index, option in enumerate(options):
-        label = chr(ord("A") + index)
-        body = option.removeprefix("(")
-        rest = body[1:].lstrip(" ")
-        if not body.startswith(label) or rest[:1] not in (".", ")", ":") or not rest[1:].strip(SPACE):
-            return options
-        bodies.append(rest[1:].strip(SPACE))
-    return bodies
-
-
-def _inner(option: str) -> str:
-    """``option`` as ``_lowered`` text, single-spaced; "" where it is a letter or nothing."""
-    text = " ".join(part for part in _lowered(option).translate(SPACES).split(" ") if part)
-    return "" if len(text) == 1 and text.isascii() and text.isalpha() else text
-
-
-def _lowered(text: str) -> str:
-    """NFKD, ASCII letters small: lengths of what is compared stay."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKD", text)
-    return "".join(c.lower() if c < "\x80" else c for c in text)
 
 
 def score_choice(answer: str, gold: ChoiceGold, settings: VerifySettings) -> tuple[float, Reason]:
@@ -138,10 +78,36 @@ def score_choice(answer: str, gold: ChoiceGold, settings: VerifySettings) -> tup
         return _score_several(text, gold)
     chosen = _Chooser(text, gold).choose()
     if chosen is None:
+        chosen = _by_value(answer, gold)
+    if chosen is None:
+        chosen = _by_verdict(answer, gold)
+    if chosen is None:
         return 0.0, Reason.NO_MATCH
     if chosen < 0:
         return 0.0, Reason.AMBIGUOUS
     return (1.0, Reason.OK) if chosen in gold.letters else (0.0, Reason.NO_MATCH)
+
+
+def _by_value(answer: str, gold: ChoiceGold) -> int | None:
+    """The option that has the value of the answer, or the value that the answer states."""
+    text = normal(answer[after_lead(answer, NOUNS) :])
+    same = gold.valued(text) or gold.valued(stated(text))
+    if len(same) > 1:
+        return AMBIGUOUS
+    return same[0] if same else None
+
+
+def _by_verdict(answer: str, gold: ChoiceGold) -> int | None:
+    """The option "Yes" or "No" that the answer says."""
+    if gold.verdicts is None:
+        return None
+    for option, side in zip(gold.verdicts, (True, False), strict=True):
+        value, reason = score_yes_no(answer, side, SETTINGS)
+        if reason == Reason.AMBIGUOUS:
+            return AMBIGUOUS
+        if value:
+            return option
+    return None
 
 
 def _score_several(text: str, gold: ChoiceGold) -> tuple[float, Reason]:
@@ -167,7 +133,7 @@ def _letter(word: str, count: int) -> int | None:
 
 class _Chooser:
     def __init__(self, text: str, gold: ChoiceGold) -> None:
-        self.text, self.options, self.inner = text, gold.options, gold.inner
+        self.text, self.gold = text, gold
         self.words = words(text)
         self.starts = [word.start for word in self.words]
         self.ends = [word.end for word in self.words]
@@ -184,12 +150,12 @@ class _Chooser:
             ):
                 return index
             named = self.named(text[start:])
-            if named is not None:
-                return named
+            if named:
+                return named[0] if len(named) == 1 else AMBIGUOUS
         if rest and (index := self.letter(rest[0].text)) is not None:
-            named_after = self.text_after(text[rest[0].end :])
-            if named_after is not None:
-                return index if self.options[index] == named_after else AMBIGUOUS
+            agrees = self.agrees_after(index, text[rest[0].end :])
+            if agrees is not None:
+                return index if agrees else AMBIGUOUS
         return self.mentioned(start, rest)
 
     def option_lead(self) -> int:
@@ -200,35 +166,35 @@ class _Chooser:
         return 0
 
     def letter(self, word: str) -> int | None:
-        return _letter(word, len(self.options))
+        return _letter(word, len(self.gold.options))
 
     def is_alone(self, word: Word, start: int) -> bool:
         """Whether only marks, no sign of a formula or a unit, are around the one word."""
         around = self.text[start : word.start] + self.text[word.end :]
         return not any(c in "^+<>|~&@#%/\\=\u00b0" for c in around)
 
-    def named(self, text: str) -> int | None:
-        """The option whose full text ``text`` is."""
-        wanted = plain(normal(text))
-        matches = [index for index, option in enumerate(self.options) if option == wanted and wanted]
-        if not matches:
-            return None
-        return matches[0] if len(matches) == 1 else AMBIGUOUS
+    def named(self, text: str) -> list[int]:
+        """The options whose full text ``text`` is."""
+        return self.gold.named(plain(normal(text)))
 
-    def text_before(self, part: str) -> str | None:
-        """The text of the option that ``part``, which ends where a letter is, names; None where none."""
-        return self.first_named((part.rstrip(OPENERS), part.strip(QUOTED), part.strip(MARKS)))
+    def agrees_before(self, index: int, part: str) -> bool | None:
+        """Whether ``part``, which ends where a letter is, names option ``index`` or another; None: none."""
+        return self.agrees(index, (part.rstrip(OPENERS), part.strip(QUOTED), part.strip(MARKS)))
 
-    def text_after(self, part: str) -> str | None:
+    def agrees_after(self, index: int, part: str) -> bool | None:
         """The same of a ``part`` that starts behind a letter."""
-        return self.first_named((part.lstrip(CLOSERS), part.strip(QUOTED), part.strip(MARKS)))
+        return self.agrees(index, (part.lstrip(CLOSERS), part.strip(QUOTED), part.strip(MARKS)))
 
-    def first_named(self, bodies: tuple[str, ...]) -> str | None:
-        """The body with most marks that names an option: they may be part of its text ("-5", "(1, 2)")."""
-        return next((plain(normal(body)) for body in bodies if self.named(body) is not None), None)
+    def agrees(self, index: int, bodies: tuple[str, ...]) -> bool | None:
+        """Of the body with most marks that names an option: they may be part of its text ("-5", "(1, 2)").
+        Where none does, by the value of the one with fewest.
+        """
+        same = next(filter(None, map(self.named, bodies)), []) or self.gold.valued(normal(bodies[-1]))
+        return index in same if same else None
 
     def mentioned(self, start: int, rest: list[Word]) -> int | None:
         text, found = self.text, self.words
+        self.denials = Denials(text, found, [self.letter(word.text) is not None for word in found])
         framed, others, covered = self.texts()
         letters = {i: index for i, word in enumerate(found) if (index := self.letter(word.text)) is not None}
         if not all(self.letter(w.text) is not None or w.text.lower() in CONNECTIVES for w in rest):
@@ -245,9 +211,9 @@ class _Chooser:
             return AMBIGUOUS if more or others - {index} else index
         index = chosen[min(chosen)]
         before = text[start : max(start, found[self.first_pointer(min(chosen))].start)]
-        beside = (self.text_before(before), self.text_after(text[found[max(chosen)].end :]))
-        agrees = all(named in (None, self.options[index]) for named in beside)
-        return index if agrees and framed <= {index} else AMBIGUOUS
+        after = text[found[max(chosen)].end :]
+        contradicted = False in (self.agrees_before(index, before), self.agrees_after(index, after))
+        return AMBIGUOUS if contradicted or not framed <= {index} else index
 
     def texts(self) -> tuple[set[int], set[int], bytearray]:
         """Options whose text stands in a sentence that ends with it, others whose text is there undenied, and
@@ -257,8 +223,8 @@ class _Chooser:
         covered = bytearray(len(lowered) + 1)
         framed: set[int] = set()
         others: set[int] = set()
-        for index in sorted(range(len(self.inner)), key=lambda i: -len(self.inner[i])):
-            wanted = self.inner[index]
+        for index in sorted(range(len(self.gold.inner)), key=lambda i: -len(self.gold.inner[i])):
+            wanted = self.gold.inner[index]
             at = lowered.find(wanted) if wanted else -1
             while at >= 0:
                 end = at + len(wanted)
@@ -272,12 +238,12 @@ class _Chooser:
 
     def frame(self, start: int, end: int) -> bool | None:
         """Whether the option's text at ``start`` ends a sentence such as "It is blue"; None: denied."""
+        i = bisect_left(self.starts, end)
+        if self.denials.denies(bisect_left(self.starts, start), i - 1):
+            return None
         before = self.last_word_before(start)
         if before is not None and before.text.lower() in ARTICLES:
             before = self.last_word_before(before.start)
-        if before is not None and _denies(before.text.lower()):
-            return None
-        i = bisect_left(self.starts, end)
         after = self.words[i] if i < len(self.words) else None
         ends = after is None or self.text[end : after.start].strip(" ") != "" or after.text.lower() in ENDINGS
         return before is not None and before.text.lower() in FRAMES and ends
@@ -297,31 +263,34 @@ class _Chooser:
         return i
 
     def is_denied(self, i: int) -> bool:
-        """Whether "not", "except", "rule out" ... stands before word ``i`` and its pointers in its sentence,
-        or "is wrong", "isn't" ... right after it.
-        """
-        found, text = self.words, self.text
-        first = self.first_pointer(i)
-        if first > 0 and not any(c in STOPS for c in text[found[first - 1].end : found[i].start]):
-            before = found[first - 1].text.lower()
-            instead = before == "of" and first > 1 and found[first - 2].text.lower() == "instead"
-            wide = is_wide_script(before[-1]) and any(c in before for c in WIDE_DENIALS)
-            if _denies(before) or instead or wide:
-                return True
-        k = i + 1
-        while (
-            k < len(found)
-            and k <= i + 3
-            and not any(c in STOPS for c in text[found[k - 1].end : found[k].start])
-        ):
-            after = found[k].text.lower()
-            wide = k == i + 1 and is_wide_script(after[0]) and any(c in after for c in WIDE_DENIALS)
-            if wide or after in DENY_AFTER or after in NEGATIONS or after.endswith("n't"):
-                return True
-            if after not in BE:
-                return False
-            k += 1
-        return False
+        """Whether the letter in word ``i`` is denied in its clause, or by a Chinese word beside it."""
+        if self.denials.denies(i, i):
+            return True
+        first, last = i, i  # of the letters that "or" joins, in Chinese
+        while self.joins(first - 1) and self.is_letter(first - 2) and i - first < 2 * MAX_JOINED:
+            first -= 2
+        while self.joins(last + 1) and self.is_letter(last + 2) and last - i < 2 * MAX_JOINED:
+            last += 2
+        return self.denies_wide(self.first_pointer(first) - 1, -1) or self.denies_wide(last + 1, 0)
+
+    def joins(self, i: int) -> bool:
+        return 0 <= i < len(self.words) and self.words[i].text in WIDE_CONNECTIVES
+
+    def is_letter(self, i: int) -> bool:
+        return 0 <= i < len(self.words) and self.letter(self.words[i].text) is not None
+
+    def denies_wide(self, i: int, beside: int) -> bool:
+        """Whether word ``i`` is Chinese and denies the letter ``beside`` it, in one sentence."""
+        if not 0 <= i < len(self.words):
+            return False
+        word = self.words[i]
+        gap = (
+            self.text[word.end : self.words[i + 1].start]
+            if beside
+            else self.text[self.words[i - 1].end : word.start]
+        )
+        wide = is_wide_script(word.text[beside]) and any(c in word.text for c in WIDE_DENIALS)
+        return wide and not any(c in STOPS for c in gap)
 
     def counts(self, i: int) -> bool:
         """Whether the letter in word ``i`` is a choice: marked, or where a choice is named; see the rules."""
@@ -363,7 +332,3 @@ def _is_whole(text: str, start: int, end: int) -> bool:
     """Whether the text between stands as words of its own."""
     opens = start == 0 or not (is_letter(text[start - 1]) and is_letter(text[start]))
     return opens and (end == len(text) or not (is_letter(text[end - 1]) and is_letter(text[end])))
-
-
-def _denies(word: str) -> bool:
-    return word in DENY_BEFORE or word.endswith("n't")

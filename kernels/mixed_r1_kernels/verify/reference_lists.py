@@ -14,9 +14,9 @@ def split_list(text: str, count: int) -> list[str]:
     """Items of ``[a, b]``, ``(a, b)``, ``{a, b}`` or ``a, b``, of a normalised text.
 
     Where every item is in quotes, what they hold. Else the separator is the first of these that occurs:
-    ``;``, a line break (a comma before it, or a bullet behind it, is no part of an item), a comma before
-    white space, "and", a comma. An "and" splits where ``count`` items would else be missed: names may hold
-    one.
+    ``;``, a line break (a comma before it, or a bullet or number behind it, is no part of an item), a comma
+    before white space, "and", a comma. An "and" splits where ``count`` items would else be missed: names may
+    hold one.
     """
     body = text
     if body[:1] + body[-1:] in ("[]", "()", "{}"):
@@ -57,7 +57,7 @@ def _split(body: str, count: int) -> list[str]:
     if ";" in body:
         return body.split(";")
     if "\n" in body:
-        return [_line(part) for part in body.split("\n") if part.strip(SPACE)]
+        return _unnumbered([_line(part) for part in body.split("\n") if part.strip(SPACE)])
     if ", " in body or ",\t" in body:
         parts = body.replace(",\t", ", ").split(", ")
         last = parts[-1].lstrip(SPACE)
@@ -79,3 +79,14 @@ def _line(part: str) -> str:
         if part.startswith(bullet):
             return part[len(bullet) :]
     return part
+
+
+def _unnumbered(lines: list[str]) -> list[str]:
+    """``lines`` without "1. ", "2. " or "1) ", "2) " where each carries its own."""
+    bodies = []
+    for i, line in enumerate(lines, 1):
+        rest = line.removeprefix(str(i))
+        if rest == line or rest[:2] not in (". ", ") "):
+            return lines
+        bodies.append(rest[2:])
+    return bodies

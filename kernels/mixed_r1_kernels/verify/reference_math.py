@@ -12,8 +12,11 @@
 
 "2\\frac{1}{3}", "2 1/3" and "2\\frac13" are mixed numbers. Tuples and intervals compare in order with their
 brackets, sets and unions without order. Letters make polynomials, compared in their normal form; letters
-without a sign between are no product, or every anagram would be equal. A unit on one side does not matter,
-two must be the same. A percentage is its figure where the other side has no percent sign.
+without a sign between are no product, or every anagram would be equal. A name may be a quotient, a length or
+an angle ("\\tan A", "|AB|", "\\frac{AB}{CD}"), as long as no number is in it; "x = 2, y = 3" is a tuple.
+Where the whole text is nothing of this, what the sentence states is read ("The value of x is 5"). A unit on
+one side does not matter, two must be the same. A percentage is its figure where the other side has no percent
+sign.
 
 An answer must be a value, or a policy learns to answer a sum with the sum. UNEVALUATED is an expression with
 an operation left to be worked out: one that gives a rational number and is not a way to write one (a fraction
@@ -25,19 +28,21 @@ digits and hyphens, slashes or colons ("9-12", "2024-05-01") is a range, a score
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import NamedTuple
 
 from mixed_r1_kernels.reason import Reason
 from mixed_r1_kernels.verify.reference_algebra import Arithmetic, NotNative, Real, rational
+from mixed_r1_kernels.verify.reference_leads import read_answer, stated
 from mixed_r1_kernels.verify.reference_math_parser import Parser, Value
 from mixed_r1_kernels.verify.reference_math_tokens import Unreadable, tokens
-from mixed_r1_kernels.verify.reference_reading import letters_end, read_answer
+from mixed_r1_kernels.verify.reference_reading import letters_end
 from mixed_r1_kernels.verify.reference_text import plain
 from mixed_r1_kernels.verify.reference_units import is_known_unit
 from mixed_r1_kernels.verify.settings import BadGold, GoldSpec, VerifySettings
 
-__all__ = ["MathGold", "Unreadable", "compile_math", "read_math", "score_math"]
+__all__ = ["MathGold", "Unreadable", "Value", "agree", "compile_math", "read_math", "readings", "score_math"]
 
 
 class MathGold(NamedTuple):
@@ -55,7 +60,7 @@ def compile_math(spec: GoldSpec) -> MathGold:
     if _is_words(written, text) or _is_digits_joined(text):
         return MathGold((), text_form(text))
     try:
-        return MathGold(tuple(readings(text, spec.settings)), "")
+        return MathGold(tuple(readings(text, spec.settings, gold=True)), "")
     except (NotNative, Unreadable) as problem:
         raise BadGold(
             f"answer must be a number or simple LaTeX, got {spec.answer!r:.60} ({problem})"
@@ -86,14 +91,27 @@ def text_form(text: str) -> str:
 def score_math(answer: str, gold: MathGold, settings: VerifySettings) -> tuple[float, Reason]:
     if not gold.values:
         return (1.0, Reason.OK) if text_form(answer) == gold.text else (0.0, Reason.NO_MATCH)
-    try:
-        values = readings(answer, settings)
-    except Unreadable as problem:
-        return 0.0, problem.reason
-    except NotNative:
-        return 0.0, Reason.NO_NUMBER
+    reason, values = _read(answer, settings)
+    if reason == Reason.NO_NUMBER and (tail := stated(answer)):
+        reason, values = _read(tail, settings)
+    if reason != Reason.OK:
+        return 0.0, reason
     verdicts = [_compare(value, wanted) for value in values for wanted in gold.values]
     return (1.0, Reason.OK) if Reason.OK in verdicts else (0.0, verdicts[0])
+
+
+def _read(text: str, settings: VerifySettings) -> tuple[Reason, list[Value]]:
+    try:
+        return Reason.OK, readings(text, settings)
+    except Unreadable as problem:
+        return problem.reason, []
+    except NotNative:
+        return Reason.NO_NUMBER, []
+
+
+def agree(values: Iterable[Value], golds: Iterable[Value]) -> bool:
+    """Whether one of the readings of an answer is one of those of a gold."""
+    return any(_compare(value, gold) == Reason.OK for value in values for gold in golds)
 
 
 def _compare(value: Value, gold: Value) -> Reason:
@@ -126,11 +144,18 @@ def read_math(text: str, settings: VerifySettings | None = None) -> Value:
     return readings(text, settings or VerifySettings())[0]
 
 
-def readings(text: str, settings: VerifySettings) -> list[Value]:
-    """The value of ``text``; and where a letter was read as a unit ("5 m"), its value as a product too."""
+def readings(text: str, settings: VerifySettings, *, gold: bool = False) -> list[Value]:
+    """The value of ``text``; and where a letter was read as a unit ("5 m"), its value as a product too.
+
+    ``x = 2, y = 3`` is a tuple, and in an answer the set of what it holds too.
+    """
     found = tokens(text)
     ordered = settings.list_order == "ordered"
-    first = Parser(text, found, units=True, ordered=ordered).answer()
+    parser = Parser(text, found, units=True, ordered=ordered)
+    first = parser.answer()
+    named = parser.named(first)
+    if named is not None:
+        return [named] if gold else [named, first]
     if len(first.unit) != 1 or not letters_end(first.unit, 0):
         return [first]
     try:

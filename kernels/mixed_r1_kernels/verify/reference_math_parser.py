@@ -17,10 +17,14 @@ Item: TypeAlias = "Real | str"  # "+inf" and "-inf"
 Part: TypeAlias = "tuple[str, tuple[Item, ...] | frozenset[Item]]"
 Parts: TypeAlias = frozenset[Part]
 
-MAX_NAME_WORDS, MAX_ARGUMENT = 4, 6
+MAX_NAME_WORDS, MAX_ARGUMENT, MAX_NAME = 4, 6, 24
 RELATIONS = {"<": ("", "<"), "<=": ("=", "<"), ">": ("", ">"), ">=": ("=", ">")}  # closed end, direction
 SEPARATORS = frozenset((",", "or", "and"))
 NAMED = frozenset(("=", "\\in", "\\approx"))
+NAME_PARTS = frozenset(
+    ("(", ")", "{", "}", "|", "/", ":", "\\frac", "\\overline", "\\vec", "\\overrightarrow", "\\bar", "\\hat",
+     "\\widehat", "\\sin", "\\cos", "\\tan", "\\cot", "\\sec", "\\csc", "\\lvert", "\\rvert")
+)  # fmt: skip
 
 
 class Value(NamedTuple):
@@ -45,6 +49,8 @@ class Parser(Terms):
     end."""
 
     def answer(self) -> Value:
+        self.names: list[str] = []  # of each statement; "" where it is no one letter
+        self.any_or = False
         statements = [self.statement()]
         any_and = False
         while self.peek() in SEPARATORS:
@@ -52,9 +58,11 @@ class Parser(Terms):
             if separator == "," and self.peek() in ("and", "or"):  # "1, 2, and 3"
                 separator = self.take()
             any_and = separator == "and" or any_and
+            self.any_or = self.any_or or separator == "or"
             statements.append(self.statement())
         if self.peek():
             raise Unreadable(f"unexpected {self.peek()!r}")
+        self.numbers = [parts[0][1] for parts, _ in statements if len(parts) == 1 and parts[0][0] == ""]
         percent = self.percent and self.form == Form.NUMBER and len(statements) == 1
         is_value = all(value for _, value in statements)
         return Value(self.listed([parts for parts, _ in statements], any_and), is_value, self.unit, percent)
@@ -73,11 +81,26 @@ class Parser(Terms):
         items = [item for _, values in parts for item in values]
         return frozenset([("[,]", tuple(items)) if self.ordered else ("{}", frozenset(items))])
 
+    def named(self, value: Value) -> Value | None:
+        """``x = 2, y = -3`` as a tuple, in the order of the letters; None for anything else."""
+        ((kind, items),) = value.parts if len(value.parts) == 1 else (("", ()),)
+        names = self.names
+        if kind not in ("{}", "[,]") or self.any_or or "" in names or len(set(names)) < max(2, len(names)):
+            return None
+        if len(self.numbers) != len(names):
+            return None
+        pairs = sorted(zip(names, self.numbers, strict=True), key=lambda pair: pair[0])
+        return value._replace(parts=frozenset([("()", tuple(item for _, items in pairs for item in items))]))
+
     def statement(self) -> tuple[list[Part], bool]:
         """The parts, and whether they are a value."""
+        start = self.at
         while (end := self.name_end()) > self.at:
             self.at = end
+        one_letter = self.at == start + 2 and self.is_letter(start) and self.text_at(start + 1) == "="
+        self.names.append(self.text_at(start) if one_letter else "")
         self.skip("\\approx")
+        self.skip_point()
         self.is_value = True
         first, any_value = self.side(), self.is_value
         while self.peek() in ("=", "\\approx"):
@@ -88,6 +111,14 @@ class Parser(Terms):
                 raise Unreadable("the sides of an equation differ", Reason.AMBIGUOUS)
             any_value = any_value or self.is_value
         return first, any_value
+
+    def skip_point(self) -> None:
+        """The name of a point before its coordinates: "P(2, -3)"."""
+        token = self.peek()
+        if len(token) == 1 and "A" <= token <= "Z" and self.peek(1) == "(":
+            self.at += 1
+            if not self.holds_comma():
+                self.at -= 1
 
     def name_end(self) -> int:
         """Behind ``x =``, ``x_1 =``, ``f(x) =``, ``(p, q) =``, ``area =``, ``x \\in``; else where we are."""
@@ -102,13 +133,37 @@ class Parser(Terms):
         else:
             while self.is_word(i) and i < self.at + MAX_NAME_WORDS:
                 i += 1
-        if i == self.at:
-            return i
-        if self.text_at(i) == "_":
-            i = self.group_end(i + 1) if self.text_at(i + 1) == "{" else i + 2
-        if self.text_at(i) == "(":
-            i = self.group_end(i)
-        return i + 1 if self.text_at(i) in NAMED else self.at
+        if i > self.at:
+            if self.text_at(i) == "_":
+                i = self.subscript_end(i)
+            if self.text_at(i) == "(":
+                i = self.group_end(i)
+            if self.text_at(i) in NAMED:
+                return i + 1
+        return self.long_name_end()
+
+    def long_name_end(self) -> int:
+        """Behind a left side without numbers: ``\\tan A =``, ``|AB| =``, ``\\frac{AB}{CD} =``."""
+        i, named = self.at, False
+        while i < self.at + MAX_NAME:
+            token = self.text_at(i)
+            if token in NAMED:
+                return i + 1 if named else self.at
+            if token == "_":
+                i = self.subscript_end(i)
+                continue
+            absolute = token == "|" and self.text_at(i + 2) == "|" and self.is_letter(i + 1)
+            if absolute and not self.text_at(i + 1).isupper():
+                return self.at  # |x| = 2 says two values of x
+            if token not in NAME_PARTS:
+                if not (self.is_letter(i) or self.is_word(i)):
+                    return self.at
+                named = True
+            i += 1
+        return self.at
+
+    def subscript_end(self, i: int) -> int:
+        return self.group_end(i + 1) if self.text_at(i + 1) == "{" else i + 2
 
     def group_end(self, i: int) -> int:
         """Behind the bracket that opens at ``i``, where few tokens are in it and no other; else the end."""

@@ -12,7 +12,21 @@ from mixed_r1_kernels.verify.reference_reading import letters_end
 __all__ = ["CLOSERS", "LETTERS", "Token", "Unreadable", "is_decimal", "is_whole", "tokens"]
 
 MAX_TOKENS = 512
-IGNORED = frozenset(("\\left", "\\right", "\\big", "\\Big", "\\bigl", "\\bigr", "$", "\\angle", "\\triangle"))
+IGNORED = frozenset(
+    (
+        "\\left",
+        "\\right",
+        "\\big",
+        "\\Big",
+        "\\bigl",
+        "\\bigr",
+        "$",
+        "\\angle",
+        "\\triangle",
+        "\u2220",
+        "\u25b3",
+    )
+)
 CLOSERS = {"(": (")", "]"), "[": (")", "]"), "{": ("}",), "\\{": ("\\}",)}
 LETTERS = {
     f"\\{name}": chr(0x3B1 + i)

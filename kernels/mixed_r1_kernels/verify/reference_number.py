@@ -20,7 +20,10 @@ CHARACTER_SCALES = {
     "\u4e07": 1e4,
     "\u4ebf": 1e8,
 }
-PERCENTS = ("%", "percent", "per cent", "pct", "percents", "percentage")
+PERCENTS = (
+    "%", "percent", "per cent", "pct", "percents", "percentage", "percentage point", "percentage points",
+)  # fmt: skip
+CURRENCIES = frozenset(("$", "\u20ac", "\u00a3", "\u00a5", "\u20b9"))
 NO_UNITS = frozenset(
     ("or", "and", "to", "of", "dozen", "hundred", "thousand", "million", "billion", "trillion", "lakh",
     "crore", "k",
@@ -53,9 +56,10 @@ def read_number(text: str) -> Number | Reason:
     sign, body = _signed(text.strip(SPACE))
     bare = not sign
     unit = ""
-    if body and unicodedata.category(body[0]) == "Sc":
-        bare, unit = False, unit_name(body[0]) or body[0]
-        body = body[1:].lstrip(" ")
+    length = _currency_end(body)
+    if length:
+        bare, unit = False, unit_name(body[:length]) or body[0]
+        body = body[length:].lstrip(" ")
         if not sign:
             sign, body = _signed(body)
     if body.lower() in NON_FINITE:
@@ -84,6 +88,17 @@ def read_number(text: str) -> Number | Reason:
     whole, _, fraction = body[:end].partition(".")
     year = bare and len(whole) == 4 and whole.isdigit() and not fraction.strip("0") and 1000 <= value <= 2999
     return Number(-value if sign == "-" else value, percent, year, unit)
+
+
+def _currency_end(body: str) -> int:
+    """Behind a sign or a code of a currency ("$", "US$", "USD", "RMB") at the start; 0 without one."""
+    if body and unicodedata.category(body[0]) == "Sc":
+        return 1
+    if body.startswith("US$"):
+        return 3
+    end = letters_end(body, 0)
+    code = end == 3 and body[:end].isupper() and unit_name(body[:end]) in CURRENCIES
+    return end if code else 0
 
 
 def _scale(suffix: str) -> tuple[float, str]:

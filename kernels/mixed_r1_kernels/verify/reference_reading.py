@@ -5,16 +5,17 @@ text normalise  typographic twins to ASCII, zero-width characters away, LaTeX te
 escapes to
            what they show, then whatever is wrapped around the whole: code fences, bold, quotes, math
            delimiters, one full stop, comma or semicolon at the end, an equals sign at the start
-lead       "The answer is", "Final answer:" and their like
+lead       "The answer is", "Final answer:" and their like (see reference_leads)
 
-Golds and options are normalised in the same way.
+An explanation that is announced on a line of its own ("Explanation: ...") is no part of the answer, and of a
+JSON object with one key "answer" its value is. Golds and options are normalised in the same way.
 """
 
 from __future__ import annotations
 
 from mixed_r1_kernels.reason import Reason
 
-__all__ = ["SPACE", "after_lead", "commit", "narrow", "normal", "read_answer"]
+__all__ = ["SPACE", "boxes", "commit", "letters_end", "narrow", "normal", "read_text", "skip"]
 
 SPACE = " \t\n\r\f\v"
 BOXES = ("\\boxed{", "\\fbox{")
@@ -36,21 +37,25 @@ PAIRS = (
     ("\\[", "\\]"),
 )  # fmt: skip
 ROUNDS = 8
-STARTERS = frozenset(("so", "thus", "therefore", "hence", "finally", "then"))
-QUALIFIERS = frozenset(("correct", "right", "final", "best", "my", "short", "only"))
-NOUNS = frozenset(("answer", "result"))
-LINKS = frozenset(("is", "was", "equals"))
+QUOTES = "\"'"
+EXPLANATIONS = frozenset(
+    ("explanation", "explanations", "reason", "reasons", "reasoning", "rationale", "justification",
+     "analysis", "note")
+)  # fmt: skip
+WIDE_EXPLANATIONS = (
+    "\u89e3\u6790", "\u89e3\u91ca", "\u7406\u7531", "\u5206\u6790", "\u8bf4\u660e", "\u539f\u56e0",
+)  # fmt: skip
+KEYS = frozenset(("answer", "final_answer", "final answer"))
 
 
-def read_answer(answer: str, box: str, *, lead: bool) -> tuple[Reason, str]:
-    """What ``answer`` commits to, normalised; with ``lead``, what follows such words as "The answer is"."""
+def read_text(answer: str, box: str) -> tuple[Reason, str]:
+    """What ``answer`` commits to, normalised."""
     reason, text = commit(answer.strip(SPACE), box)
     if reason != Reason.OK:
         return reason, ""
-    text = normal(text)
-    if lead and (end := after_lead(text, NOUNS)):
-        text = normal(text[end:]) or text
-    return Reason.OK, text
+    text = normal(_unexplained(text))
+    value = object_answer(text)
+    return Reason.OK, normal(value) or text
 
 
 def commit(text: str, box: str) -> tuple[Reason, str]:
@@ -113,7 +118,71 @@ def _narrow(c: str) -> str:
         return '"'
     if c in BLANKS:
         return " "
-    return {"\u3002": ".", "\uff61": ".", "\u3001": ","}.get(c, c)
+    return {"\u3002": ".", "\uff61": ".", "\u3001": ",", "\u2044": "/"}.get(c, c)
+
+
+def _unexplained(text: str) -> str:
+    """``text`` before a line that begins with "Explanation:" or its like."""
+    at = text.find("\n")
+    while at >= 0:
+        i = skip(text, at + 1, SPACE + "*_#>-")
+        end = letters_end(text, i)
+        if text[i:end].lower() not in EXPLANATIONS:
+            end = next((i + len(word) for word in WIDE_EXPLANATIONS if text.startswith(word, i)), i)
+        if end > i and _at(text, skip(text, end, " \t*_")) in (":", "\uff1a"):
+            return text[:at]
+        at = text.find("\n", i)
+    return text
+
+
+def object_answer(text: str) -> str:
+    """The value of the one key "answer" of a JSON object; "" where ``text`` is none. Quotes may be single."""
+    if text[:1] != "{" or text[-1:] != "}":
+        return ""
+    last, i, found = len(text) - 1, skip(text, 1, SPACE), []
+    while i < last:
+        key_end = _string_end(text, i, ":")
+        if key_end < 0:
+            return ""
+        key = text[i + 1 : key_end].lower()
+        i = skip(text, key_end + 1, SPACE) + 1
+        i = skip(text, i, SPACE)
+        if text[i] in QUOTES:
+            end = _string_end(text, i, ",}")
+            if end < 0:
+                return ""
+            value, end = text[i + 1 : end].replace("\\\\", "\\").replace('\\"', '"'), end + 1
+        else:
+            end = _value_end(text, i)
+            value = text[i:end]
+        if key in KEYS:
+            found.append(value)
+        i = skip(text, end, SPACE)
+        if i < last and text[i] != ",":
+            return ""
+        i = skip(text, i + 1, SPACE) if i < last else i
+    return found[0] if len(found) == 1 else ""
+
+
+def _string_end(text: str, i: int, after: str) -> int:
+    """Where the string that opens at ``i`` closes, with one of ``after`` behind it; -1: nowhere."""
+    if text[i] not in QUOTES:
+        return -1
+    end = i + 1
+    while end < len(text):
+        if text[end] == text[i] and _at(text, skip(text, end + 1, SPACE)) in tuple(after):
+            return end
+        end += 2 if text[end] == "\\" else 1
+    return -1
+
+
+def _value_end(text: str, i: int) -> int:
+    """Where a number, a word, a list or an object that starts at ``i`` ends, inside an object."""
+    depth = 0
+    while i < len(text) - 1 and not (text[i] == "," and depth == 0):
+        depth += (text[i] in "[{(") - (text[i] in "]})")
+        i += 1
+    return i
 
 
 def normal(text: str) -> str:
@@ -129,8 +198,8 @@ def normal(text: str) -> str:
 
 
 def _plain_latex(text: str) -> str:
-    """Text commands as their text, spaces as a space (none between the digits of one number), escapes as
-    their character.
+    """Text commands as their text, spaces as a space (none between the groups of digits of one number),
+    escapes as their character.
     """
     out: list[str] = []
     braces: list[bool] = []  # whether each open one belongs to a text command
@@ -140,7 +209,7 @@ def _plain_latex(text: str) -> str:
         if c == "\\" and i + 1 < len(text):
             end = letters_end(text, i + 1)
             name = text[i + 1 : end]
-            opening = _skip(text, end, SPACE)
+            opening = skip(text, end, SPACE)
             if name in TEXT_COMMANDS and text[opening : opening + 1] == "{":
                 braces.append(True)
                 out.append(" ")
@@ -155,9 +224,9 @@ def _plain_latex(text: str) -> str:
                 i += 2
                 last = out[-1][-1:] if out else ""
                 if text[i - 1] == "!" and last == ",":  # 11,\! 111 is one number
-                    i = _skip(text, i, SPACE)
+                    i = skip(text, i, SPACE)
                 else:
-                    out.append(_escaped(text[i - 1], last, text[i : i + 1]))
+                    out.append(_escaped(text[i - 1], last, text[i : i + 4]))
             continue
         if c == "{":
             if text.startswith("{,}", i):
@@ -174,14 +243,17 @@ def _plain_latex(text: str) -> str:
 
 def _escaped(c: str, last: str, following: str) -> str:
     """What ``\\c`` shows between two characters."""
-    if c in ",!;: ":
-        digits = _is_digit(last) and _is_digit(following)
+    if c == "!":  # a space of less than nothing
+        return ""
+    if c in ",;: ":
+        group = len(following) >= 3 and all(map(_is_digit, following[:3])) and not _is_digit(following[3:])
+        digits = _is_digit(last) and group
         return "" if digits else " "
     return c if c in "%$&#_" else "\\" + c
 
 
 def _is_digit(c: str) -> bool:
-    return "0" <= c <= "9"
+    return c != "" and "0" <= c <= "9"
 
 
 def letters_end(text: str, i: int) -> int:
@@ -190,7 +262,11 @@ def letters_end(text: str, i: int) -> int:
     return i
 
 
-def _skip(text: str, i: int, characters: str) -> int:
+def _at(text: str, i: int) -> str:
+    return text[i : i + 1]
+
+
+def skip(text: str, i: int, characters: str) -> int:
     while i < len(text) and text[i] in characters:
         i += 1
     return i
@@ -216,31 +292,3 @@ def _unwrapped(text: str) -> str:
     if text.startswith("=") and not text.startswith("=="):
         return text[1:]
     return text
-
-
-def after_lead(text: str, nouns: frozenset[str]) -> int:
-    """Where ``text`` goes on after ``[so] [the] [correct] answer [is] [:]``; 0 without such a lead.
-
-    Without "is" there must be a colon, a line break or an equals sign.
-    """
-    i = _skip(text, 0, SPACE + "*_#")
-    word, end = _word(text, i)
-    if word in STARTERS:
-        i = _skip(text, end, SPACE + ",")
-        word, end = _word(text, i)
-    if word == "the":
-        word, end = _word(text, _skip(text, end, SPACE))
-    if word in QUALIFIERS:
-        word, end = _word(text, _skip(text, end, SPACE))
-    if word not in nouns:
-        return 0
-    link, link_end = _word(text, _skip(text, end, SPACE + "*_"))
-    linked = link in LINKS
-    end = link_end if linked else end
-    stop = _skip(text, end, SPACE + "*_:=")
-    return stop if linked or any(c in ":\n=" for c in text[end:stop]) else 0
-
-
-def _word(text: str, i: int) -> tuple[str, int]:
-    end = letters_end(text, i)
-    return text[i:end].lower(), end

@@ -60,7 +60,7 @@ kw kilowatt kilowatts
 kwh kilowatthour kilowatthours
 v volt volts
 a amp amps ampere amperes
-ohm ohms \u03c9
+ohm ohms omega \u03c9
 pa pascal pascals
 hz hertz
 mol mole moles
@@ -69,7 +69,7 @@ rad radian radians
 \u00b0 degree degrees deg \u5ea6
 \u00b0c ^circc circc degreescelsius degreecelsius celsius \u6444\u6c0f\u5ea6
 \u00b0f ^circf circf degreesfahrenheit degreefahrenheit fahrenheit
-$ dollar dollars usd \u7f8e\u5143
+$ dollar dollars usd us$ \u7f8e\u5143
 \u20ac euro euros eur \u6b27\u5143
 \u00a3 gbp
 \u00a5 yuan rmb cny yen jpy \u5143 \u5757 \u65e5\u5143
