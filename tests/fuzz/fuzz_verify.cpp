@@ -107,7 +107,10 @@ GoldSpec spec(Task task, std::vector<std::string> answers, bool is_list = false)
 std::map<std::string, std::vector<GoldSpec>> make_targets() {
   std::map<std::string, std::vector<GoldSpec>> targets;
   targets["yes_no"] = {spec(Task::yes_no, {"yes"}), spec(Task::yes_no, {"no"})};
-  targets["choice"] = {spec(Task::multiple_choice, {"A"}), spec(Task::multiple_choice, {"D"})};
+  targets["choice"] = {spec(Task::multiple_choice, {"A"}), spec(Task::multiple_choice, {"D"}),
+                       spec(Task::multiple_choice, {"B"}), spec(Task::multiple_choice, {"B"})};
+  targets["choice"][2].options = {"30\xC2\xB0", "\\frac{1}{2}", "45 cm", "a 7"};
+  targets["choice"][3].options = {"Yes", "No", "the cat"};
   targets["chart"] = {spec(Task::chart, {"42"}), spec(Task::chart, {"2015"}), spec(Task::chart, {"20%"}),
                       spec(Task::chart, {"0"}), spec(Task::chart, {"\xC3\x85land Islands"})};
   targets["chart"].push_back(targets["chart"][0]);
