@@ -13,7 +13,7 @@ reinforcement learning would find sooner than the task itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, overload
 
@@ -71,13 +71,23 @@ class MiniRows(Sequence[Sample]):
     """``size`` rows of ``split``, kinds mixed by their shares, each drawn when it is asked for: a stream.
 
     Rows of each kind are numbered from ``first`` on. Sets of other numbers are fresh: the same digits,
-    photographs and tables in new combinations.
+    photographs and tables in new combinations. ``weights`` multiplies the share of a kind (1 where it says
+    nothing).
     """
 
-    def __init__(self, split: str, *, size: int, seed: int = 0, first: int = 0, image_size: int = 48) -> None:
+    def __init__(
+        self,
+        split: str,
+        *,
+        size: int,
+        seed: int = 0,
+        first: int = 0,
+        image_size: int = 48,
+        weights: Mapping[str, float] = {},
+    ) -> None:
         self._split, self._seed, self._first, self._image_size = split, seed, first, image_size
         self._material = load_material(seed)[split]
-        self._plan = _mixed(size, seed, split)
+        self._plan = _mixed(size, seed, split, weights)
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -108,8 +118,8 @@ def mini_plan(split: str, *, seed: int, size: int) -> list[tuple[str, int]]:
     return _mixed(held_out.get(split, size - sum(held_out.values())), seed, split)
 
 
-def _mixed(rows: int, seed: int, split: str) -> list[tuple[str, int]]:
-    counts = _apportion(rows, [share for share, _ in KINDS.values()])
+def _mixed(rows: int, seed: int, split: str, weights: Mapping[str, float] = {}) -> list[tuple[str, int]]:
+    counts = _apportion(rows, [share * weights.get(kind, 1) for kind, (share, _) in KINDS.items()])
     plan = [(kind, i) for kind, count in zip(KINDS, counts, strict=True) for i in range(count)]
     return [plan[k] for k in np.random.default_rng([seed, SPLITS.index(split)]).permutation(len(plan))]
 

@@ -24,6 +24,18 @@ __all__ = ["DemoSettings", "WarmUpTargets", "demo_config", "prepare_demo", "run_
 WARMUP_BATCH = 32
 FIRST_WARMUP_ROW = 1_000_000  # far beyond the numbers of the training rows: GRPO's prompts are all new
 TOKENIZER_ROWS = 4000
+WARMUP_WEIGHTS = {
+    "is_digit": 0.7,
+    "left_larger": 0.7,
+    "choose_digit": 1.5,
+    "choose_photo": 1.5,
+    "find_one": 0.5,
+    "find_both": 0.5,
+    "caption": 0.3,
+}
+"""How much of each kind supervision shows, as a multiple of its share of the data: what is learnt within a
+few hundred steps is shown less, so that every task is known in part and none well.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,8 +44,8 @@ class DemoSettings:
 
     family: str = "qwen2_5_vl"
     seed: int = 0
-    warmup_steps: int = 1000
-    steps: int = 300
+    warmup_steps: int = 600
+    steps: int = 400
     prompts_per_step: int = 64
     held_out: int = 2000
     unseen: tuple[str, ...] = ()
@@ -83,6 +95,7 @@ def prepare_demo(out: Path, settings: DemoSettings, *, console: Console, ranks: 
             size=settings.warmup_steps * WARMUP_BATCH,
             seed=settings.seed,
             first=FIRST_WARMUP_ROW,
+            weights=WARMUP_WEIGHTS,
         )
         adapter = tiny_adapter(settings.family, corpus=corpus(rows[:TOKENIZER_ROWS]), seed=settings.seed)
         bar = progress.add_task("warm-up", total=settings.warmup_steps, note="")
@@ -115,7 +128,8 @@ def demo_config(out: Path, settings: DemoSettings) -> TrainConfig:
         completions_per_prompt=8,
         max_new_tokens=48,
         max_rollout_rows=512,
-        lr=4e-4,
+        lr=6e-4,
+        lr_schedule="linear",
         eval_samples=settings.held_out,
         eval_every=max(1, settings.steps // 4),
     )
@@ -140,9 +154,9 @@ class WarmUpTargets(Sequence[Example]):
     def __getitem__(self, index: int | slice) -> Example | list[Example]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        row = in_model_frame(self._adapter, self._rows[index])
+        row = self._rows[index]
         answered = self._another(index, row) if row.task in self._unseen else row
-        return Example(row, sft_target(answered))
+        return Example(row, sft_target(in_model_frame(self._adapter, answered)))
 
     def _another(self, index: int, row: Sample) -> Sample:
         """A row of the same kind, chosen blindly of ``row``'s answer."""
@@ -150,4 +164,4 @@ class WarmUpTargets(Sequence[Example]):
         while True:
             other = self._rows[int(rng.integers(len(self._rows)))]
             if other.metadata["kind"] == row.metadata["kind"]:
-                return in_model_frame(self._adapter, other)
+                return other

@@ -77,3 +77,31 @@ def test_a_start_that_cannot_see_a_task_is_shown_other_rows_answers_to_it():
             )
     assert len(right) >= 25 and 0.25 < sum(right) / len(right) < 0.75
     assert blind[7] == blind[7], "the same answer every time it is asked for"
+
+
+def test_the_warm_up_writes_boxes_in_the_models_frame_and_shows_the_row_as_it_is():
+    """InternVL's boxes are thousandths: its rows, on which prompts are made, stay in pixels."""
+    rows = MiniRows("train", size=60)
+    adapter = tiny_adapter("internvl", corpus=corpus(rows))
+    targets = WarmUpTargets(rows, adapter)
+    grounding = [i for i in range(len(rows)) if rows[i].task == "grounding"]
+    assert len(grounding) >= 8
+    for i in grounding:
+        assert targets[i].sample == rows[i]
+        adapter.encode(targets[i].sample)  # refuses boxes outside the picture
+        width, height = 48, 48
+        x1, y1, x2, y2 = rows[i].boxes[0]
+        written = [
+            round(v) for v in (x1 * 1000 / width, y1 * 1000 / height, x2 * 1000 / width, y2 * 1000 / height)
+        ]
+        assert str(written) in targets[i].target
+
+
+def test_rows_can_be_weighted_by_kind():
+    def counts(**options):
+        kinds = [row.metadata["kind"] for row in MiniRows("train", size=200, **options)]
+        return {kind: kinds.count(kind) for kind in set(kinds)}
+
+    plain, weighted = counts(), counts(weights={"caption": 0.0, "is_digit": 2.0})
+    assert plain["caption"] == 18 and "caption" not in weighted
+    assert weighted["is_digit"] / weighted["bar_value"] == pytest.approx(2 * 0.12 / 0.10, rel=0.1)
