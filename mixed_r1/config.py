@@ -20,9 +20,12 @@ class ConfigError(ValueError):
 
 
 class Config(BaseModel):
-    """Strict, frozen settings. Unknown keys are errors that name the nearest known one."""
+    """Strict, frozen settings. Unknown keys are errors that name the nearest known one.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    The docstring below a field is its description, for ``mixed-r1 help`` and docs/settings.md.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:

@@ -24,7 +24,7 @@ LAYERS = [
     {"integrations", "serve", "train_config"},
     {"rollout", "engines"},
     {"train"},
-    {"checking", "looking", "plan", "demo", "difficulty"},
+    {"checking", "looking", "plan", "demo", "difficulty", "reference"},
     {"report"},
     {"cli"},
     {"__main__"},

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from mixed_r1.cli.arguments import Embeddings, Overrides, OwnTasks, RewardFile, RewardOverrides
 from mixed_r1.cli.data import add_data_commands
+from mixed_r1.cli.help import add_doctor_command, add_help_command
 from mixed_r1.cli.serve import add_serve_command
 
 __all__ = ["app"]
@@ -376,6 +377,8 @@ def convert(
 
 
 add_serve_command(app)
+add_doctor_command(app)
+add_help_command(app)
 
 
 @app.command(epilog="Example: [cyan]mixed-r1 report runs/demo/run[/cyan]")
@@ -389,12 +392,3 @@ def report(
     from mixed_r1.report import build_report
 
     typer.echo(str(build_report(run, out)))
-
-
-@app.command(epilog="Example: [cyan]mixed-r1 doctor[/cyan]")
-def doctor() -> None:
-    """Show what this machine and installation can run: kernels, instruction sets, GPU, packages, tools."""
-    from mixed_r1.cli.console import Console
-    from mixed_r1.cli.doctor import show_doctor
-
-    show_doctor(Console(file=sys.stdout))

@@ -41,8 +41,10 @@ class Dedup(Config):
     ``text_similarity``: Jaccard similarity of 5-character shingles, estimated by MinHash; 1 is equality.
     """
 
-    image_distance: Distance | None = None
+    image_distance: Distance | None = Field(None, examples=[4])
+    """Bits of 64 by which perceptual hashes of images may differ; none: equal bytes only."""
     text_similarity: Similarity = 1.0
+    """Jaccard similarity of 5-character shingles from which texts are alike; 1: equal."""
 
 
 class Contamination(Config):
@@ -53,10 +55,14 @@ class Contamination(Config):
     contamination.
     """
 
-    against: tuple[str, ...]
+    against: tuple[str, ...] = Field(examples=["[bench/test.jsonl]"])
+    """Files of samples that training rows must not share anything with."""
     image_distance: Distance | None = 4
+    """Bits of 64 by which perceptual hashes of images may differ; none: equal bytes only."""
     text_similarity: Similarity | None = 0.8
+    """Jaccard similarity from which questions are alike; none: they are not compared."""
     min_words: int = 8
+    """Shorter questions are not compared."""
 
 
 class Window(Config):
@@ -66,12 +72,18 @@ class Window(Config):
     ``sum`` are those of the rewards. ``k`` answers, where they are not ``Difficulty.k``.
     """
 
-    k: int | None = Field(default=None, ge=1)
+    k: int | None = Field(default=None, ge=1, examples=[16])
+    """Answers that are sampled; none: ``difficulty.k``."""
     of: Literal["pass_rate", "mean", "sum"] = "pass_rate"
-    gt: float | None = None
-    ge: float | None = None
-    lt: float | None = None
-    le: float | None = None
+    """The statistic: share of answers that pass, or mean or sum of their rewards."""
+    gt: float | None = Field(None, examples=[0.0])
+    """Kept above this."""
+    ge: float | None = Field(None, examples=[0.125])
+    """Kept at this and above."""
+    lt: float | None = Field(None, examples=[1.0])
+    """Kept below this."""
+    le: float | None = Field(None, examples=[0.875])
+    """Kept at this and below."""
 
     def holds(self, value: float) -> bool:
         return not (
@@ -89,31 +101,51 @@ class Servers(Config):
     the frame ``resized``: [28, 3136, 12845056] for Qwen2.5-VL.
     """
 
-    urls: tuple[str, ...] = Field(min_length=1)
-    model: str
-    smart_resize: tuple[int, int, int] | None = None
+    urls: tuple[str, ...] = Field(min_length=1, examples=["[http://127.0.0.1:8000/v1]"])
+    """OpenAI-compatible servers."""
+    model: str = Field(examples=["Qwen2.5-VL-7B-Instruct"])
+    """The name under which they serve the model."""
+    smart_resize: tuple[int, int, int] | None = Field(None, examples=["[28, 3136, 12845056]"])
+    """(multiple, least pixels, most pixels) by which a Qwen model sees images."""
     temperature: float = 1.0
+    """Of sampling."""
     top_p: float = 1.0
+    """Draw from the likeliest tokens of this probability."""
     max_tokens: int = 1024
-    system_prompt: str | None = None
+    """Tokens of an answer at most."""
+    system_prompt: str | None = Field(None, examples=["Think first, then answer."])
+    """Text before every prompt."""
     concurrency: int = Field(default=8, ge=1)
+    """Requests that are under way at a time."""
     timeout_s: float = 120.0
+    """Seconds that a request may take."""
     retries: int = Field(default=5, ge=0)
+    """How often a request is tried again."""
 
 
 class LocalModel(Config):
     """A model directory (relative to the recipe) that this process samples answers from."""
 
-    path: Path
+    path: Path = Field(examples=["models/Qwen2.5-VL-3B-Instruct"])
+    """Model directory, relative to the recipe."""
     temperature: float = Field(default=1.0, ge=0)
+    """Of sampling; 0: greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Draw from the likeliest tokens of this probability."""
     max_tokens: int = Field(default=1024, ge=1)
-    system_prompt: str | None = None
-    min_pixels: int | None = Field(default=None, ge=1)  # of an image as the model sees it
-    max_pixels: int | None = Field(default=None, ge=1)
+    """Tokens of an answer at most."""
+    system_prompt: str | None = Field(None, examples=["Think first, then answer."])
+    """Text before every prompt."""
+    min_pixels: int | None = Field(default=None, ge=1, examples=[3136])
+    """Least pixels of an image as the model sees it; none: as the checkpoint says."""
+    max_pixels: int | None = Field(default=None, ge=1, examples=[401408])
+    """Most pixels of an image as the model sees it; none: as the checkpoint says."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    device: str = "auto"  # auto: cuda where there is one
-    max_rows: int = Field(default=256, ge=1)  # answers decoded together
+    """Of the weights."""
+    device: str = Field("auto", examples=["cuda:1"])
+    """Where the model runs; auto: cuda where there is one."""
+    max_rows: int = Field(default=256, ge=1)
+    """Answers that are decoded together."""
 
 
 class Difficulty(Config):
@@ -123,13 +155,21 @@ class Difficulty(Config):
     """
 
     k: int = Field(default=8, ge=1)
+    """Answers that are sampled per row."""
     passing: float = 0.5
-    windows: dict[TaskName, Window]
-    servers: Servers | None = None
-    model: LocalModel | None = None
-    reward: dict[str, Any] = {}
+    """Reward from which an answer passes."""
+    windows: dict[TaskName, Window] = Field(examples=["{chart: {ge: 0.125, le: 0.875}}"])
+    """The window of each task; tasks without one are kept whole."""
+    servers: Servers | None = Field(None, examples=["{urls: [http://127.0.0.1:8000/v1], model: policy}"])
+    """Servers that sample the answers."""
+    model: LocalModel | None = Field(None, examples=["{path: models/policy}"])
+    """The model that samples them, in this process."""
+    reward: dict[str, Any] = Field({}, examples=["{format: answer}"])
+    """Fields of RewardConfig for their score."""
     seed: int = Field(default=0, ge=0)
+    """Of sampling."""
     rows_per_batch: int = Field(default=64, ge=1)
+    """Rows that are sampled together."""
 
     @model_validator(mode="after")
     def _check(self) -> Difficulty:
@@ -168,11 +208,16 @@ class Balance(Config):
     """
 
     gold: bool = False
+    """Drop rows of the commoner golds until all are as many."""
 
     by: Literal["source", "task"] = "source"
-    max_rows: int | dict[str, int] | None = None
-    total: int | None = Field(default=None, ge=1)
+    """What a group is."""
+    max_rows: int | dict[str, int] | None = Field(None, examples=[10000])
+    """Most rows of a group, or of each that is named."""
+    total: int | None = Field(default=None, ge=1, examples=[50000])
+    """Rows that are kept, shared by ``weights``."""
     weights: Literal["equal", "proportional"] | dict[str, float] = "proportional"
+    """Shares of the groups in ``total``."""
 
 
 class Split(Config):
@@ -183,10 +228,14 @@ class Split(Config):
     metadata key that holds the split itself, in which case ``shares`` are not used.
     """
 
-    shares: dict[Name, Share] = {}
-    group: str | None = None
-    field: str | None = None
-    image_distance: Distance | None = None
+    shares: dict[Name, Share] = Field({}, examples=["{validation: 0.05, test: 0.1}"])
+    """Share of the rows of each split beside train."""
+    group: str | None = Field(None, examples=["scene"])
+    """Metadata key whose equal values keep rows together."""
+    field: str | None = Field(None, examples=["split"])
+    """Metadata key that holds the split itself."""
+    image_distance: Distance | None = Field(None, examples=[4])
+    """Bits of 64 by which hashes of images may differ that stay together; none: equal bytes."""
 
     @model_validator(mode="after")
     def _check(self) -> Split:
@@ -199,28 +248,52 @@ class Output(Config):
     """``parquet``: shards with images embedded; ``jsonl``: one file per split and an images folder."""
 
     format: Literal["parquet", "jsonl"] = "parquet"
+    """parquet: shards with their images; jsonl: a file per split and a folder of images."""
     rows_per_shard: int = Field(default=4096, ge=1)
+    """Rows of a Parquet file."""
 
 
 class Recipe(Config):
     """Sources -> normalise -> check -> filter -> dedup -> difficulty -> balance -> split -> write."""
 
-    name: Name
-    description: str = ""
+    name: Name = Field(examples=["charts-and-boxes"])
+    """Of the data set, on its card."""
+    description: str = Field("", examples=["Charts with short answers."])
+    """A sentence for the card."""
     seed: int = Field(default=0, ge=0)
-    custom_tasks: tuple[str, ...] = ()  # of your own, package.module:ClassName; before what may name them
-    sources: tuple[SourceSpec, ...] = Field(min_length=1)
+    """Of every choice that the engine makes."""
+    custom_tasks: tuple[str, ...] = Field((), examples=["[my_tasks:Counting]"])
+    """Tasks of your own, package.module:ClassName."""
+    sources: tuple[SourceSpec, ...] = Field(
+        min_length=1, examples=["[{name: charts, kind: chartqa, path: charts}]"]
+    )
+    """What rows are read from."""
     max_pixels: int = 64 * 1024 * 1024
-    clip_boxes: float = Field(default=CLIP_BOXES, ge=0)  # pixels by which boxes may leave their image
-    filters: tuple[SerializeAsAny[Filter], ...] = ()
-    dedup: Dedup | None = Dedup()
-    contamination: Contamination | None = None
-    difficulty: Difficulty | None = None
-    balance: Balance | None = None
-    split: Split = Split()
-    output: Output = Output()
+    """Rows with larger images are dropped."""
+    clip_boxes: float = Field(default=CLIP_BOXES, ge=0)
+    """Pixels by which boxes may leave their image."""
+    filters: tuple[SerializeAsAny[Filter], ...] = Field(
+        (), examples=["[{name: answer_length, max_chars: 10}]"]
+    )
+    """Rules that drop rows."""
+    dedup: Dedup | None = Field(Dedup(), examples=["{image_distance: 4}"])
+    """How rows are found to be the same; null: they are not looked for."""
+    contamination: Contamination | None = Field(None, examples=["{against: [bench/test.jsonl]}"])
+    """Evaluation sets that training rows must not touch."""
+    difficulty: Difficulty | None = Field(
+        None, examples=["{windows: {chart: {ge: 0.1}}, model: {path: policy}}"]
+    )
+    """Rows that are neither too easy nor too hard for a model."""
+    balance: Balance | None = Field(None, examples=["gold"])
+    """How many rows of each group are kept; gold: even golds."""
+    split: Split = Field(Split(), examples=["{shares: {test: 0.1}}"])
+    """Which rows are held out."""
+    output: Output = Field(Output(), examples=["{format: jsonl}"])
+    """What is written."""
     rows_per_partition: int = Field(default=1024, ge=1)
-    base: Path = Path()  # relative paths start here: the recipe's folder
+    """Rows that are worked on, and can be resumed, at a time."""
+    base: Path = Field(Path(), examples=["recipes"])
+    """Where relative paths start: the recipe's folder."""
 
     @field_validator("custom_tasks")
     @classmethod

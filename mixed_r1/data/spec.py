@@ -33,16 +33,26 @@ class SourceSpec(Config):
     not beside the file that names them.
     """
 
-    name: Name = "data"
-    kind: str = "files"
-    options: dict[str, Any] = {}
-    columns: dict[str, str | tuple[str, ...]] = {}
-    fields: dict[str, str | tuple[str, ...]] = {}
-    convert: dict[str, str | tuple[str, ...]] = {}
-    task: str | None = None  # of every row
-    constants: dict[str, Any] = {}
-    image_folder: Path | None = None
-    limit: int | None = Field(default=None, ge=1)
+    name: Name = Field("data", examples=["charts"])
+    """Of the source, in mixtures and reports."""
+    kind: str = Field("files", examples=["coco"])
+    """The layout; files: JSONL, JSON, CSV, TSV, Parquet and saved data sets, by their names."""
+    options: dict[str, Any] = Field({}, examples=["{path: rows.csv}"])
+    """Settings of the kind; they may also stand beside the other keys."""
+    columns: dict[str, str | tuple[str, ...]] = Field({}, examples=["{answer: label, images: picture}"])
+    """Which column each field of a row is, ours: theirs."""
+    fields: dict[str, str | tuple[str, ...]] = Field({}, examples=["{question: prompt, answer: label}"])
+    """The same, and no column beside those that it names."""
+    convert: dict[str, str | tuple[str, ...]] = Field({}, examples=["{answer: index_to_letter}"])
+    """What is done to a field after it is read: names of conversions."""
+    task: str | None = Field(None, examples=["chart"])
+    """The task of every row."""
+    constants: dict[str, Any] = Field({}, examples=["{system_prompt: Answer in one word.}"])
+    """Fields that are the same in every row."""
+    image_folder: Path | None = Field(None, examples=["photos"])
+    """Where relative image paths start; none: beside the file that names them."""
+    limit: int | None = Field(default=None, ge=1, examples=[1000])
+    """Rows that are read, at most."""
 
     @model_validator(mode="before")
     @classmethod

@@ -44,12 +44,19 @@ class OpenEndedConfig(Config):
     """
 
     preset: Literal["robust"] | None = None
+    """robust: all of the following at once."""
     combine: Literal["mean", "min"] = "mean"
+    """mean or min of precision and recall."""
     idf: bool = False
-    baseline: float | Literal["measured"] | None = None
-    length_penalty: tuple[float, float] | None = None
-    repetition_penalty: int | None = Field(default=None, ge=1, le=16)
+    """Weigh each token by how few references hold it."""
+    baseline: float | Literal["measured"] | None = Field(None, examples=["measured"])
+    """What unrelated texts score, taken off; measured: on pairs of references."""
+    length_penalty: tuple[float, float] | None = Field(None, examples=["[0.5, 2.0]"])
+    """Lengths, relative to the reference, within which nothing is taken off."""
+    repetition_penalty: int | None = Field(default=None, ge=1, le=16, examples=[2])
+    """n of the n-grams whose distinct share multiplies the score."""
     max_answer_bytes: int = Field(default=1 << 15, ge=1)
+    """Longer answers are not scored."""
 
     @property
     def is_calibrated(self) -> bool:
@@ -111,32 +118,61 @@ class RewardConfig(Config):
     """
 
     format: Literal["think_answer", "answer", "boxed", "think_boxed", "none"] = "think_answer"
-    think: Think | None = None
+    """What a completion must look like."""
+    think: Think | None = Field(None, examples=["prefilled"])
+    """Whether the completion or the prompt opens the thought; none: as the chat template has it."""
     box: Literal["only", "last"] = "only"
+    """Of several boxed answers the last counts, or none unless all say the same."""
     think_tag: str = "think"
+    """Name of the tag around the thought."""
     answer_tag: str = "answer"
+    """Name of the tag around the answer."""
     task_weight: float = Field(default=0.9, ge=0.0, le=MAX_WEIGHT)
+    """Weight of the task's column in the total."""
     format_weight: float = Field(default=0.1, ge=0.0, le=MAX_WEIGHT)
-    weights: dict[str, float] = Field(default_factory=dict)
-    box_frame: PredictedFrame | None = None
-    box_score: BoxScore = "continuous"
+    """Weight of the format in the total."""
+    weights: dict[str, float] = Field(default_factory=dict, examples=["{iou: 1.0, format: 0.05}"])
+    """Weights of columns, where they are others."""
+    box_frame: PredictedFrame | None = Field(None, examples=["norm1000"])
+    """Coordinates of predicted boxes; none: the model's, and pixels outside of training."""
+    box_score: BoxScore = Field("continuous", examples=["giou"])
+    """How matched boxes are scored."""
     box_threshold: float = Field(default=0.5, gt=0.0, le=1.0)
+    """IoU from which a box is right, for box_score=threshold."""
     chart_score: Literal["relaxed", "graded"] = "relaxed"
+    """relaxed: right within the tolerance; graded: less, the farther off."""
     chart_text: Literal["exact", "anls"] = "exact"
+    """exact texts, or a normalised edit similarity of at least 0.5."""
     chart_tolerance: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """Relative error of a number that is still right."""
     chart_years: Literal["auto", "exact", "tolerant"] = "auto"
+    """Whether golds of 1000 to 2999 must be met exactly; auto: as the question suggests."""
     list_order: Literal["auto", "ordered", "any"] = "auto"
+    """Whether the order of lists counts; auto: in charts it does, in math it does not."""
     math: Literal["native", "math_verify"] = "native"
+    """Who reads math: the exact reader, or math-verify for what that cannot read."""
     math_seconds: float = Field(default=5.0, gt=0.0, le=600.0)
+    """Seconds after which math-verify is stopped."""
     max_bytes: int = Field(default=1 << 20, ge=1, le=1 << 30)
+    """Longer completions score 0."""
     max_answer_bytes: int = Field(default=4096, ge=1, le=1 << 30)
+    """Longer answers score 0, but for open-ended ones."""
     max_items: int = Field(default=64, ge=1, le=1 << 30)
+    """Most items of a list."""
     max_boxes: int = Field(default=256, ge=1, le=1 << 30)
+    """Most boxes of an answer."""
     max_depth: int = Field(default=64, ge=1, le=1 << 30)
-    open_ended: OpenEndedConfig = OpenEndedConfig()
-    custom_tasks: tuple[str, ...] = ()  # before ``tasks``, which may name them
-    functions: dict[str, str] = Field(default_factory=dict)
-    tasks: dict[TaskName, dict[str, Any]] = Field(default_factory=dict)
+    """Deepest nesting of brackets."""
+    open_ended: OpenEndedConfig = Field(OpenEndedConfig(), examples=["{preset: robust}"])
+    """How BMAS becomes the reward of open-ended answers."""
+    custom_tasks: tuple[str, ...] = Field((), examples=["[my_tasks:Counting]"])
+    """Tasks of your own, package.module:ClassName."""
+    functions: dict[str, str] = Field(default_factory=dict, examples=["{brevity: my_rewards:brevity}"])
+    """Rewards of your own, a column each."""
+    tasks: dict[TaskName, dict[str, Any]] = Field(
+        default_factory=dict, examples=["{grounding: {box_score: threshold}}"]
+    )
+    """Settings that differ for one task."""
 
     @field_validator("custom_tasks")
     @classmethod

@@ -17,7 +17,9 @@ class AnswerLength(Filter):
     """Characters of a text answer, or of each item of a list."""
 
     min_chars: int = 1
+    """Least characters."""
     max_chars: int = 20
+    """Most characters."""
 
     def reason(self, row: Row) -> str | None:
         for text in _texts(row):
@@ -30,6 +32,7 @@ class AnswerForm(Filter):
     """``number``: digits with sign, separators, point, fraction or percent; ``word``: no white space."""
 
     form: Literal["number", "word"] = "number"
+    """What answers must look like."""
 
     def reason(self, row: Row) -> str | None:
         for text in (text.strip() for text in _texts(row)):
@@ -43,6 +46,7 @@ class Options(Filter):
     """Options must differ from each other, and none of them may point at the others ("all of the above")."""
 
     min_options: int = 2
+    """Least options."""
 
     def reason(self, row: Row) -> str | None:
         options = [" ".join(option.casefold().split()) for option in row.sample.options or ()]

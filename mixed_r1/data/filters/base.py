@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pydantic import Field
+
 from mixed_r1.config import Config
 from mixed_r1.schema import Sample
 from mixed_r1.tasks import TaskName
@@ -25,9 +27,12 @@ class Filter(Config):
     recipe.
     """
 
-    name: str
-    tasks: tuple[TaskName, ...] | None = None
-    sources: tuple[str, ...] | None = None
+    name: str = Field(examples=["answer_length"])
+    """The filter: a name of this list, or package.module:ClassName of your own."""
+    tasks: tuple[TaskName, ...] | None = Field(None, examples=["[chart, math]"])
+    """Tasks whose rows it sees; none: all."""
+    sources: tuple[str, ...] | None = Field(None, examples=["[coco]"])
+    """Sources whose rows it sees, by name; none: all."""
 
     def applies(self, sample: Sample) -> bool:
         return (self.tasks is None or sample.task in self.tasks) and (

@@ -11,9 +11,13 @@ class Boxes(Filter):
     """How many boxes, how much of the image each covers, and the shorter side in pixels."""
 
     max_boxes: int = 10
+    """Most boxes of a row."""
     max_share: float = 0.5
+    """Largest share of the image that a box covers."""
     min_share: float = 0.0
+    """Smallest share of the image that a box covers."""
     min_side: float = 1.0
+    """Least pixels of the shorter side of a box."""
 
     def reason(self, row: Row) -> str | None:
         sample = row.sample

@@ -11,7 +11,9 @@ class ImageCount(Filter):
     """How many images a row has."""
 
     min_images: int = 0
+    """Least images."""
     max_images: int = 8
+    """Most images."""
 
     def reason(self, row: Row) -> str | None:
         if self.min_images <= len(row.sizes) <= self.max_images:
@@ -23,8 +25,11 @@ class ImageSize(Filter):
     """Pixels of the shorter and longer side, and their ratio, of every image."""
 
     min_side: int = 28
+    """Least pixels of the shorter side."""
     max_side: int = 8192
+    """Most pixels of the longer side."""
     max_aspect: float = 10.0
+    """Largest ratio of the sides."""
 
     def reason(self, row: Row) -> str | None:
         for width, height in row.sizes:

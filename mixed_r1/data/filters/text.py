@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from pydantic import Field
+
 from mixed_r1.data.filters.base import Filter, Row
 
 __all__ = ["Language", "QuestionLength"]
@@ -14,7 +16,9 @@ class QuestionLength(Filter):
     """Characters of the question."""
 
     min_chars: int = 3
+    """Least characters."""
     max_chars: int = 4000
+    """Most characters."""
 
     def reason(self, row: Row) -> str | None:
         length = len(row.sample.question)
@@ -30,9 +34,12 @@ class Language(Filter):
     ``min_probability``; one with fewer than ``min_letters`` letters passes, it cannot be told apart.
     """
 
-    allow: tuple[str, ...] = ("en",)
+    allow: tuple[str, ...] = Field(("en",), examples=["[en, zh]"])
+    """Languages that stay, ISO 639-1 codes."""
     min_letters: int = 12
+    """Questions of fewer letters stay."""
     min_probability: float = 0.05
+    """Least probability of the allowed languages together."""
 
     def reason(self, row: Row) -> str | None:
         text = row.sample.question

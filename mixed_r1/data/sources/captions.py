@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from mixed_r1.data.records import line_records
 from mixed_r1.data.sources.base import ListSource
 from mixed_r1.opened import Problem
@@ -21,8 +23,10 @@ class Captions(ListSource):
     every image below ``path`` that has a ``.txt`` file of the same stem.
     """
 
-    path: Path
+    path: Path = Field(examples=["data/captions"])
+    """Folder of the images and of their captions."""
     question: str = "Describe the image."
+    """What every row asks."""
 
     def inputs(self) -> list[Path]:
         listing = self.path / "metadata.jsonl"

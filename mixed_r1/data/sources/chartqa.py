@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from mixed_r1.data.records import json_records
 from mixed_r1.data.sources.base import ListSource
 from mixed_r1.opened import Problem
@@ -15,7 +17,8 @@ __all__ = ["ChartQa"]
 class ChartQa(ListSource):
     """Entries ``{"imgname", "query", "label"}`` of every ``*.json`` in ``path``, images in ``path``/png."""
 
-    path: Path
+    path: Path = Field(examples=["ChartQA/train"])
+    """Folder of a split, with its JSON files and png/."""
 
     def inputs(self) -> list[Path]:
         files = sorted(self.path.glob("*.json"))

@@ -6,6 +6,8 @@ import base64
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from mixed_r1.data.records import table_records
 from mixed_r1.data.sources.base import ListSource
 from mixed_r1.opened import Problem
@@ -22,9 +24,12 @@ class ChoiceCsv(ListSource):
     options; ``answers: index0`` (``index1``) takes them for places counted from 0 (1).
     """
 
-    path: Path
-    images: Path | None = None
+    path: Path = Field(examples=["mmbench.tsv"])
+    """The CSV or TSV file."""
+    images: Path | None = Field(None, examples=["photos"])
+    """Folder where image paths start; none: beside the file."""
     answers: Literal["auto", "index0", "index1"] = "auto"
+    """What an answer is: auto, a letter or the text of an option; else its place from 0 or from 1."""
 
     def inputs(self) -> list[Path]:
         return [self.path]

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from pydantic import Field
+
 from mixed_r1.data.sources.base import ListSource
 from mixed_r1.opened import Problem
 
@@ -31,11 +33,16 @@ class Coco(ListSource):
     an object.
     """
 
-    annotations: Path
-    images: Path
+    annotations: Path = Field(examples=["instances.json"])
+    """The JSON file of annotations."""
+    images: Path = Field(examples=["photos"])
+    """Folder of the images that it names."""
     mode: Mode = "detection"
-    question: str | None = None
-    min_side: float = 1.0  # boxes thinner than this many pixels do not count
+    """detection: all boxes of a category; grounding: of one object; counting: how many there are."""
+    question: str | None = Field(None, examples=["Where is the {name}?"])
+    """What every row asks, {name} being the category; none: as the mode has it."""
+    min_side: float = 1.0
+    """Boxes thinner than this many pixels do not count."""
 
     def inputs(self) -> list[Path]:
         return [self.annotations]

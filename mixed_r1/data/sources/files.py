@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from mixed_r1.data.mapped import MappedRows, mapped_parquet, saved_files
 from mixed_r1.data.parquet import decoded, encoded_columns, iter_rows
@@ -92,7 +93,8 @@ class Files(Source):
     Image paths are relative to the file that names them.
     """
 
-    path: Path
+    path: Path = Field(examples=["rows/*.parquet"])
+    """A file, a stem, a folder or a glob."""
 
     def _suffixes(self) -> tuple[str, ...]:
         return SUFFIXES

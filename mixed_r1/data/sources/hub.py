@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from mixed_r1.data.arrow import plain_rows
 from mixed_r1.data.sources.base import Partition, RawRow, Source, cut
 
@@ -20,11 +22,16 @@ class HubDataset(Source):
     so that a build can be repeated. Loading scripts are never run.
     """
 
-    id: str | None = None
-    path: Path | None = None
-    config: str | None = None
-    split: str | None = None
-    revision: str | None = None
+    id: str | None = Field(None, examples=["HuggingFaceM4/ChartQA"])
+    """The data set on the hub."""
+    path: Path | None = Field(None, examples=["saved/chartqa"])
+    """A data set saved with save_to_disk, in place of ``id``."""
+    config: str | None = Field(None, examples=["default"])
+    """The configuration of the data set."""
+    split: str | None = Field(None, examples=["train"])
+    """The split; none: the only one, or train."""
+    revision: str | None = Field(None, examples=["0123456789abcdef0123456789abcdef01234567"])
+    """The commit of the data set."""
 
     def inputs(self) -> list[Path]:
         return sorted(self.path.rglob("*.arrow")) if self.path is not None else []

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Literal
 
+from pydantic import Field
+
 from mixed_r1.data.sources.base import Partition, RawRow, cut
 from mixed_r1.data.sources.coco import Mode, objects_row
 from mixed_r1.data.sources.hub import HubDataset
@@ -24,13 +26,21 @@ class HubObjects(HubDataset):
     """
 
     mode: Mode = "detection"
+    """detection: all boxes of a category; grounding: of one object; counting: how many there are."""
     image: str = "image"
+    """Column of the image."""
     objects: str = "objects"
+    """Column of the objects."""
     boxes: str = "bbox"
+    """Key of the boxes in an object."""
     categories: str = "category"
-    names: tuple[str, ...] | None = None
+    """Key of the categories in an object."""
+    names: tuple[str, ...] | None = Field(None, examples=["[cat, dog]"])
+    """Names of the numbers of categories; none: those of the column."""
     box_format: Literal["xywh", "xyxy"] = "xywh"
-    question: str | None = None
+    """xywh: corner, width and height; xyxy: two corners; pixels."""
+    question: str | None = Field(None, examples=["Where is the {name}?"])
+    """What every row asks, {name} being the category; none: as the mode has it."""
 
     @cached_property
     def _index(self) -> list[tuple[int, str, list[Any] | Problem]]:

@@ -19,8 +19,11 @@ class Mini(Source):
     """``size`` rows of all splits together, of ``image_size`` pixels; ``metadata.split`` is the split."""
 
     seed: int = Field(default=0, ge=0)
+    """Equal seeds give equal rows."""
     size: int = Field(default=5000, ge=1)
+    """Rows of all splits together."""
     image_size: int = Field(default=48, ge=12, multiple_of=3)
+    """Side of the images in pixels."""
 
     def inputs(self) -> list[Path]:
         return []  # the packages that hold the material are pinned by the installation

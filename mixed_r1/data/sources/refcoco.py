@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from mixed_r1.data.records import json_records
 from mixed_r1.data.sources.base import ListSource
 from mixed_r1.data.sources.coco import corners_of
@@ -21,10 +23,14 @@ class RefCoco(ListSource):
     ``box_format``. ``question`` may hold {expression}.
     """
 
-    annotations: Path
-    images: Path
+    annotations: Path = Field(examples=["refcoco.json"])
+    """The file of expressions and boxes."""
+    images: Path = Field(examples=["photos"])
+    """Folder of the images that it names."""
     box_format: Literal["xywh", "xyxy"] = "xywh"
+    """xywh: corner, width and height; xyxy: two corners; pixels."""
     question: str = "Where is this in the image: {expression}?"
+    """What every row asks."""
 
     def inputs(self) -> list[Path]:
         return [self.annotations]
