@@ -23,6 +23,8 @@ CONSTANT_SHARE = 0.8  # of a task's answers that are one and the same
 CONSTANT_EXCESS = 0.15  # of that share over the commonest gold's
 COLLAPSED_ENTROPY = 0.05  # nats per token, and a tenth of what it was
 FLAT_SHARE = 0.9
+UNFORMED_SHARE = CUT_SHARE = 0.5
+LOST_SHARE = 0.1
 EPOCHS = 3
 
 Record = Mapping[str, Any]
@@ -47,8 +49,9 @@ def diagnose(
         seen: those on training rows.
     """
     steps = metrics[-WINDOW:]
-    findings = [_falling(evaluation), _constant(steps), _collapsed(metrics), _flat(steps)]
-    findings += [_repeated(steps), _parted(evaluation, seen)]
+    findings = [_falling(evaluation), _constant(steps), _collapsed(metrics)]
+    findings += [_unformed(steps), _cut(steps), _masked(steps), _left_out(steps)]
+    findings += [_flat(steps), _repeated(steps), _parted(evaluation, seen)]
     return [finding for group in findings for finding in group]
 
 
@@ -96,6 +99,57 @@ def _collapsed(metrics: Sequence[Record]) -> list[Finding]:
         return []
     text = f"Entropy fell from {first:.3f} to {last:.3f} nats a token: all completions of a prompt are alike."
     return [Finding("entropy", text, "Lower lr, raise temperature, or hold the policy with beta above 0.")]
+
+
+def _unformed(steps: Sequence[Record]) -> list[Finding]:
+    """Most completions lack the answer format: a reward that hardly ever comes cannot be reinforced."""
+    prefix = f"{Metric.REASON}format/"
+    counts: dict[str, float] = {}
+    for record in steps:
+        for name, count in record.items():
+            if name.startswith(prefix):
+                counts[name.removeprefix(prefix)] = counts.get(name.removeprefix(prefix), 0) + count
+    wrong = {reason: count for reason, count in counts.items() if reason not in ("OK", "NOT_APPLICABLE")}
+    if len(steps) < WINDOW or sum(wrong.values()) <= UNFORMED_SHARE * sum(counts.values()):
+        return []
+    commonest = max(wrong, key=lambda reason: wrong[reason])
+    text = (
+        f"{sum(wrong.values()) / sum(counts.values()):.0%} of the completions of the last {len(steps)} steps "
+        f"are not in the answer format (most often {commonest})."
+    )
+    remedy = (
+        "Ask for the format in system_prompt, begin with a model that writes it, or take another one: "
+        "reward.format=answer, boxed, none."
+    )
+    return [Finding("format", text, remedy)]
+
+
+def _cut(steps: Sequence[Record]) -> list[Finding]:
+    share = _mean(steps, Metric.LENGTH_CUT)
+    if len(steps) < WINDOW or not share > CUT_SHARE:
+        return []
+    text = f"{share:.0%} of the completions are cut at max_new_tokens, most of them before their answer."
+    return [Finding("cut", text, "Raise max_new_tokens, or shorten answers with overlong: penalty.")]
+
+
+def _masked(steps: Sequence[Record]) -> list[Finding]:
+    share = _share(steps, Metric.REWARD_MASKED, Metric.COMPLETIONS)
+    if not share > LOST_SHARE:
+        return []
+    text = f"{share:.0%} of the completions could not be scored: the loss leaves them out."
+    return [Finding("masked", text, "mixed-r1 data check names their rows, and what mends each.")]
+
+
+def _left_out(steps: Sequence[Record]) -> list[Finding]:
+    lost = _share(steps, Metric.SKIPPED, Metric.PROMPTS)
+    if not lost > LOST_SHARE:
+        return []
+    text = f"For every 100 prompts {100 * lost:.0f} rows were left out: no prompt could be made of them."
+    return [
+        Finding(
+            "left_out", text, "Raise max_prompt_tokens or lower max_pixels; mixed-r1 data check names them."
+        )
+    ]
 
 
 def _flat(steps: Sequence[Record]) -> list[Finding]:
@@ -146,3 +200,9 @@ def _mean(records: Sequence[Record], key: str) -> float:
     """The mean of a metric where it was recorded; NaN where it never was."""
     values = [record[key] for record in records if record.get(key) is not None]
     return float(np.mean(values)) if values else math.nan
+
+
+def _share(records: Sequence[Record], part: str, whole: str) -> float:
+    """The sum of one metric over that of another; NaN where either was never recorded."""
+    sums = [sum(record[key] for record in records if record.get(key) is not None) for key in (part, whole)]
+    return sums[0] / sums[1] if sums[1] else math.nan

@@ -97,6 +97,8 @@ class Metric:
     STEP = "step"
     WRITTEN_AT = "time"  # seconds since 1970
     EPOCH = "epoch"  # how often each row has been drawn, on average
+    PROMPTS = "prompts"
+    COMPLETIONS = "completions"
     SKIPPED = "skipped"  # rows that could not be encoded
     REDRAWN = "redrawn"  # groups that were replaced because their rewards were all equal
 

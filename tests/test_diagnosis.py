@@ -82,3 +82,27 @@ def test_training_rows_that_rise_alone():
     assert kinds(steps(9, **HEALTHY), held_out, known) == ["parted"]
     assert kinds(steps(9, **HEALTHY), held_out, held_out) == []
     assert kinds(steps(9, **HEALTHY), held_out[:1], known[:1]) == []
+
+
+FORM = {"reason__format__OK": 100, "reason__format__NO_ANSWER_TAG": 28}
+
+
+def test_completions_without_the_format_are_named_with_the_commonest_fault():
+    changes = {"reason__format__OK": 20, "reason__format__NO_ANSWER_TAG": 90, "reason__format__TAG_ORDER": 18}
+    (finding,) = diagnose(steps(12, **HEALTHY | changes))
+    assert finding.kind == "format"
+    assert "84% of the completions of the last 10 steps" in finding.text and "NO_ANSWER_TAG" in finding.text
+    assert "system_prompt" in finding.remedy
+    assert kinds(steps(12, **HEALTHY | FORM)) == [], "a quarter without it is what training mends"
+    assert kinds(steps(4, **HEALTHY | changes)) == []
+
+
+def test_cut_masked_and_left_out_are_named_with_their_shares():
+    (finding,) = diagnose(steps(12, **HEALTHY | {"length__cut": 0.8}))
+    assert finding.kind == "cut" and "80%" in finding.text and "max_new_tokens" in finding.remedy
+    counts = HEALTHY | {"prompts": 16, "completions": 128}
+    (finding,) = diagnose(steps(2, **counts | {"reward__masked": 32}))
+    assert finding.kind == "masked" and "25%" in finding.text and "data check" in finding.remedy
+    (finding,) = diagnose(steps(2, **counts | {"skipped": 8}))
+    assert finding.kind == "left_out" and "100 prompts 50 rows" in finding.text
+    assert kinds(steps(12, **counts | {"reward__masked": 1, "skipped": 0, "length__cut": 0.2})) == []

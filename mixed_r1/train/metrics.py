@@ -102,6 +102,7 @@ def reward_metrics(batch: RewardBatch, tasks: np.ndarray, sources: np.ndarray) -
 def rollout_metrics(lengths: np.ndarray, stopped: np.ndarray, flat: np.ndarray) -> dict[str, float]:
     """Lengths, how many completions were cut, and the share in groups that teach nothing (``flat``)."""
     return {
+        Metric.COMPLETIONS: len(lengths),
         Metric.LENGTH_MEAN: float(lengths.mean()),
         Metric.LENGTH_MAX: int(lengths.max()),
         Metric.LENGTH_CUT: float(1 - stopped.mean()),

@@ -261,6 +261,7 @@ class Trainer:
             **update,
             **shared,
             Metric.EPOCH: self.step * config.prompts_per_step / len(self.collector.samples),
+            Metric.PROMPTS: config.prompts_per_step,
             Metric.SKIPPED: skipped,
             Metric.REDRAWN: redrawn,
             Metric.LR: self.engine.lr,
