@@ -6,6 +6,7 @@
     before.json                      mode -> the rows of the first evaluation
     summary.json                     what the run came to
     completions/step-000010.parquet  what was sampled in a step, see Column
+    evaluations/step-000010.parquet  what was answered in an evaluation, row by row, see Column
     images/0123456789abcdef.jpg      small copies of images in it that are no files of their own
     checkpoints/step-000010/         and ``latest``, a link to the newest
     rollout/version-000010/          weights on their way to a server
@@ -75,6 +76,15 @@ class RunDirectory:
 
     def completions(self, step: int) -> Path:
         return self.path / "completions" / f"step-{step:06d}.parquet"
+
+    def answers(self, step: int) -> Path:
+        return self.path / "evaluations" / f"step-{step:06d}.parquet"
+
+    def all_answers(self) -> dict[int, Path]:
+        """The answers files that are there, by step."""
+        found = self.path.glob("evaluations/*.parquet")
+        steps = {int(match[1]): path for path in found if (match := _COMPLETIONS.fullmatch(path.name))}
+        return dict(sorted(steps.items()))
 
     def all_completions(self) -> list[Path]:
         """The completions files that are there, by step."""
@@ -153,9 +163,11 @@ def is_metric(name: str) -> bool:
 
 
 class Column:
-    """Columns of a completions file, one row a completion; ``score_columns`` gives the rest."""
+    """Columns of a file of completions or answers, one row a completion; ``score_columns`` gives the rest."""
 
     STEP = "step"
+    SPLIT = "split"  # of an evaluation
+    MODE = "mode"  # of an evaluation
     SAMPLE_ID = "sample_id"
     TASK = "task"
     SOURCE = "source"
@@ -165,7 +177,7 @@ class Column:
     COMPLETION = "completion"
     NUM_TOKENS = "num_tokens"
     TOTAL = "total"
-    ADVANTAGE = "advantage"
+    ADVANTAGE = "advantage"  # of a step
     SAMPLE = "sample"  # the row as JSON; images by their path, from the working directory or from the run
 
 

@@ -203,7 +203,7 @@ def evaluate(
         Path | None, typer.Option(help="Settings to start from, such as RUN/config.yaml.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write the means by task and column to this JSONL file.")
+        Path | None, typer.Option(help="Write means by task and column (.jsonl), or every answer (.parquet).")
     ] = None,
 ) -> None:
     """Answer rows greedily and by sampling, and print each task's mean reward with its standard error.
@@ -222,7 +222,11 @@ def evaluate(
 @app.command(epilog="Example: [cyan]mixed-r1 score answers.jsonl --data test.jsonl --embeddings MODEL[/cyan]")
 def score(
     completions: Annotated[
-        Path, typer.Argument(help='JSONL of {"id", "completion"}, or of sample fields with "completion".')
+        Path,
+        typer.Argument(
+            help='JSONL of {"id", "completion"} or of sample fields with "completion"; or Parquet of '
+            "completions or answers: a run's, or [b]eval --out[/b]'s."
+        ),
     ],
     overrides: RewardOverrides = None,
     samples: Annotated[

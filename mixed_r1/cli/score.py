@@ -119,6 +119,9 @@ def _below(batch: RewardBatch, rows: Sequence[Sample], task: str, bound: float) 
 
 
 def _read(path: Path) -> Iterator[tuple[int, Row]]:
+    if path.suffix == ".parquet":
+        yield from _read_parquet(path)
+        return
     with path.open("rb") as stream:
         for line, raw in enumerate(stream, start=1):
             if not raw.strip():
@@ -130,6 +133,19 @@ def _read(path: Path) -> Iterator[tuple[int, Row]]:
             if not isinstance(row, dict):
                 raise DataError(path, line, "row", f"must be one JSON object, got {type(row).__name__}")
             yield line, row
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[int, Row]]:
+    """Rows of ``CompletionRows``, each with the sample that it was written with."""
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except (OSError, ValueError) as error:  # pyarrow.ArrowInvalid is a ValueError
+        raise DataError(path, 0, "file", f"must be a complete Parquet file, got {error}") from None
+    for line, row in enumerate(rows, start=1):
+        kept = {Column.SAMPLE: row.get(Column.SAMPLE), "completion": row.get(Column.COMPLETION)}
+        yield line, {"id": row.get(Column.SAMPLE_ID, row.get("id")), **kept}
 
 
 def _completion(path: Path, line: int, row: Row) -> str:
@@ -147,9 +163,14 @@ def _sample(path: Path, line: int, row: Row, known: dict[str, Sample], samples: 
         if sample is None:
             raise DataError(path, line, *problems[0])
         return sample
-    name = row.get("id")
+    name = row.get("id", row.get(Column.SAMPLE_ID))
     if isinstance(name, str) and name in known:
         return known[name]
+    if (written := row.get(Column.SAMPLE)) is not None and not known:
+        try:
+            return Sample.model_validate_json(written)
+        except (TypeError, ValueError) as error:
+            raise DataError(path, line, Column.SAMPLE, f"must be a row as JSON, got {error}") from None
     where = (
         f"must be one of {samples}"
         if samples
@@ -199,8 +220,9 @@ def _reasons(batch: RewardBatch, tasks: np.ndarray) -> Any:
 def _write(out: Path, batch: RewardBatch, rows: Sequence[Sample]) -> None:
     records = []
     for i, row in enumerate(rows):
-        record: Row = {"id": row.id, Column.TASK: row.task, Column.COMPLETION: batch.completions[i]}
-        record |= {"answer": batch.answers[i], Column.TOTAL: nullable(batch.total[i])}
+        record: Row = {Column.SAMPLE_ID: row.id, Column.TASK: row.task}
+        record |= {Column.COMPLETION: batch.completions[i], "answer": batch.answers[i]}
+        record[Column.TOTAL] = nullable(batch.total[i])
         record |= score_columns(batch.names, batch.values[i], batch.reasons[i])
         records.append(record)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from mixed_r1.models.adapter import ModelAdapter
 from mixed_r1.models.prompt import Prompt
 from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward, RewardBatch
-from mixed_r1.rollout import ModelSampler, RolloutError, RolloutRequest, Sampler, SamplingParams
+from mixed_r1.rollout import Group, ModelSampler, RolloutError, RolloutRequest, Sampler, SamplingParams
 from mixed_r1.run_directory import Mode
 from mixed_r1.schema import Sample
 
@@ -52,13 +52,15 @@ class Evaluation:
     masked) and of each column, the answers given, and the gold where it is a short text.
 
     ``constants``: by task, the best constant answer and the mean reward it earns on these rows. ``skipped``:
-    why rows that are not here could not be asked, by id.
+    why rows that are not here could not be asked, by id. ``answers_kept``: of each row, what the ``record``
+    of ``evaluate`` made of its completions.
     """
 
     mode: Mode
     rows: list[dict[str, Any]]
     constants: dict[str, tuple[str, float]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    answers_kept: list[list[dict[str, Any]]] = field(default_factory=list)
 
     def records(self) -> list[dict[str, Any]]:
         """One record per task and one for all: mean, standard error over rows, number of rows, column
@@ -119,10 +121,11 @@ def evaluate(
     encode_options: Mapping[str, Any] | None = None,
     sampler: Sampler | None = None,
     ranks: Ranks | None = None,
+    record: Callable[[list[Group], RewardBatch], list[list[dict[str, Any]]]] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Answer every row and score it. Greedy where ``params.temperature`` is 0. ``sampler`` answers instead of
-    the adapter's own; ``ranks`` share the rows.
+    the adapter's own; ``ranks`` share the rows. ``record`` makes of groups and their scores what is kept.
 
     The random numbers depend on ``seed`` and the row's id alone, so two models are compared on the same
     draws. ``encode_options`` are those of ``adapter.encode``; a row that it refuses is left out and named in
@@ -153,6 +156,10 @@ def evaluate(
             for k, i in enumerate(places):
                 lines = slice(k * count, (k + 1) * count)
                 found[i] = _row(mine[i], batch, lines, answers[lines])
+            if record is not None:
+                groups = [Group(*of_row) for of_row in zip(scored, prompts, map(tuple, drawn), strict=True)]
+                for i, kept in zip(places, record(groups, batch), strict=True):
+                    found[i]["kept"] = kept
             if on_progress is not None:
                 on_progress(len(chunk) * (ranks.world_size if ranks else 1))
         return [{"id": sample.id, **row} for sample, row in zip(mine, found, strict=True)]
@@ -164,8 +171,9 @@ def evaluate(
         raise ConfigError(
             f"rows to evaluate must be such that one can be answered, got none; {name}: {problem}"
         )
-    kept = [row for row in rows if "problem" not in row]
-    return Evaluation("greedy" if greedy else "sampled", kept, skipped=skipped)
+    asked_rows = [row for row in rows if "problem" not in row]
+    texts = [row.pop("kept") for row in asked_rows if "kept" in row]
+    return Evaluation("greedy" if greedy else "sampled", asked_rows, skipped=skipped, answers_kept=texts)
 
 
 def _encoded(adapter: ModelAdapter, sample: Sample, options: Mapping[str, Any]) -> Prompt | str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from mixed_r1.models import ModelAdapter
 from mixed_r1.ranks import Ranks
 from mixed_r1.rewards import MixedReward
 from mixed_r1.rollout import Sampler, SamplingParams
-from mixed_r1.run_directory import Split
+from mixed_r1.run_directory import MODES, Column, RunDirectory, Split
 from mixed_r1.schema import Sample
+from mixed_r1.train.completions import CompletionRows, write_completions
 from mixed_r1.train.evaluation import Evaluation, as_scored, best_constants, evaluate
 from mixed_r1.train.metrics import JsonLines
 from mixed_r1.train.rows import EvaluationRows, tell
@@ -25,7 +28,7 @@ __all__ = ["Evaluator"]
 
 
 class Evaluator:
-    """Answers the rows, greedily and sampled, and writes evaluation.jsonl and before.json."""
+    """Answers the rows, greedily and sampled, and writes evaluation.jsonl and the answers."""
 
     def __init__(
         self,
@@ -49,15 +52,19 @@ class Evaluator:
         self.constants: dict[str, tuple[str, float]] = {}  # by task, what the best constant answer earns
         self.told: set[str] = set()  # rows of which it was said that they cannot be asked
         self._file = JsonLines(None)
+        self._answers: Callable[[int], Path] | None = None
+        self._rows_of = CompletionRows(adapter.tokenizer.decode, None)
         self.records: list[dict[str, Any]] = []  # all that were written, those of a resumed run too
 
     def __bool__(self) -> bool:
         return bool(self.rows.validation)
 
-    def open(self, path: Path | None, *, offset: int) -> None:
-        """Write to ``path`` after ``offset`` bytes, see ``JsonLines``."""
-        self._file = JsonLines(path, offset=offset)
+    def open(self, files: RunDirectory, *, offset: int) -> None:
+        """Write to the run's files, after ``offset`` bytes of records (see ``JsonLines``)."""
+        self._file = JsonLines(files.evaluation if self.ranks.first else None, offset=offset)
         self.records = self._file.records()
+        self._answers = files.answers
+        self._rows_of = CompletionRows(self.adapter.tokenizer.decode, files.images)
 
     def sync(self) -> int:
         return self._file.sync()
@@ -76,7 +83,9 @@ class Evaluator:
         bar = progress.add_task(f"evaluate {label}", total=sum(len(rows) for _, rows, _ in rounds), note="")
         results: dict[str, Evaluation] = {}
         records: list[dict[str, Any]] = []
+        answers: list[list[dict[str, Any]]] = []
         for split, rows, greedy in rounds:
+            said: Any = {Column.STEP: step, Column.SPLIT: split, Column.MODE: MODES[not greedy]}
             with self.engine.gathered():
                 result = evaluate(
                     self.adapter,
@@ -90,13 +99,18 @@ class Evaluator:
                     encode_options=self.config.encode_options(),
                     sampler=self.sampler,
                     ranks=self.ranks,
+                    record=partial(self._rows_of, **said),
                     on_progress=lambda n: progress.advance(bar, n),
                 )
             self._tell(split, result, progress)
+            answers += result.answers_kept
+            result = replace(result, answers_kept=[])
             if split == "validation":
                 self.constants = self.constants or self._constants(self.before.get("greedy", result))
                 results[result.mode] = result = replace(result, constants=self.constants)
             records += [{"step": step, "split": split, **record} for record in result.records()]
+        if self._answers is not None and self.ranks.first:
+            write_completions(self._answers(step), answers)
         for record in records:  # all or none: an evaluation that an outage ends is done again
             self._file.write(record)
         self.records += records

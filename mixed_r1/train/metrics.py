@@ -1,38 +1,26 @@
-"""What a step reports, and where it is written: metrics.jsonl always, completions to Parquet every k-th
-step."""
+"""What a step reports, and metrics.jsonl, where it is written."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from mixed_r1.data.storage import image_name
-from mixed_r1.files import atomic_path
-from mixed_r1.images import ImageError, open_image, source_name, thumbnail
 from mixed_r1.rewards import RewardBatch
-from mixed_r1.rollout import Group
-from mixed_r1.run_directory import Column, Metric, nullable, score_columns, storable
-from mixed_r1.schema import CLOSED_TASKS, Sample
+from mixed_r1.run_directory import Metric
+from mixed_r1.schema import CLOSED_TASKS
 
 __all__ = [
     "JsonLines",
     "answer_metrics",
-    "completion_rows",
     "reward_metrics",
     "rollout_metrics",
-    "write_completions",
 ]
-
-
-SHOWN_SIDE = 1024  # pixels of the longer side of a picture that is copied for a report
 
 
 class JsonLines:
@@ -127,79 +115,6 @@ def answer_metrics(
 
 def _largest_share(texts: np.ndarray) -> float:
     return float(np.unique(texts, return_counts=True)[1].max() / texts.size)
-
-
-def completion_rows(
-    step: int,
-    groups: Sequence[Group],
-    batch: RewardBatch,
-    advantages: np.ndarray,
-    decode: Callable[[list[int]], str],
-    images: Path,
-) -> list[list[dict[str, Any]]]:
-    """Per group, one record a completion, its keys those of ``Column``; ``decode`` makes text of a prompt's
-    tokens. Images that are no files of their own are copied into the folder ``images``."""
-    rows: list[list[dict[str, Any]]] = []
-    first = 0
-    for group in groups:
-        shared = {
-            Column.STEP: step,
-            Column.SAMPLE_ID: group.sample.id,
-            Column.TASK: group.sample.task,
-            Column.SOURCE: group.sample.source,
-            Column.PROMPT: decode(group.prompt.input_ids.tolist()),
-        }
-        shown = _sample_json(group.sample, images)
-        records = []
-        for i, completion in enumerate(group.completions):
-            n = first + i
-            records.append(
-                {
-                    **shared,
-                    Column.COMPLETION_INDEX: i,
-                    Column.COMPLETION: storable(completion.text),
-                    Column.NUM_TOKENS: len(completion),
-                    Column.TOTAL: nullable(batch.total[n]),
-                    Column.ADVANTAGE: nullable(advantages[n]),
-                    Column.SAMPLE: shown,
-                    **score_columns(batch.names, batch.values[n], batch.reasons[n]),
-                }
-            )
-        rows.append(records)
-        first += len(group.completions)
-    return rows
-
-
-def write_completions(path: Path, groups: Sequence[Sequence[Mapping[str, Any]]]) -> None:
-    """``completion_rows`` to Parquet, with the number of each group; written whole or not at all."""
-    table = pa.Table.from_pylist(
-        [{**row, Column.PROMPT_GROUP: g} for g, group in enumerate(groups) for row in group]
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
-
-
-def _sample_json(sample: Sample, folder: Path) -> str:
-    """The row as JSON, with its images by their paths."""
-    paths = tuple(_image_path(image, folder) for image in sample.images)
-    return sample.model_copy(update={"images": paths}).model_dump_json()
-
-
-def _image_path(image: Any, folder: Path) -> str:
-    """Where an image is: its own path, or that of a small copy, from the folder of the run."""
-    if isinstance(image, os.PathLike) or (isinstance(image, str) and Path(image).is_file()):
-        return str(image)
-    try:
-        copy = thumbnail(open_image(image), SHOWN_SIDE)
-        target = folder / image_name(copy)
-        if not target.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            with atomic_path(target, durable=False) as temporary:
-                temporary.write_bytes(copy)
-    except (ImageError, OSError):  # the record matters more than its picture
-        return source_name(image)
-    return f"{folder.name}/{target.name}"
 
 
 def _mean(values: np.ndarray) -> float:

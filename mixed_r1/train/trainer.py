@@ -30,15 +30,10 @@ from mixed_r1.rollout import Group, RolloutError, open_sampler
 from mixed_r1.run_directory import Metric, RunDirectory, write_json
 from mixed_r1.train.checkpoint import save_checkpoint
 from mixed_r1.train.collect import Collector, open_mixture
+from mixed_r1.train.completions import CompletionRows, write_completions
 from mixed_r1.train.evaluation import Evaluation
 from mixed_r1.train.evaluator import Evaluator
-from mixed_r1.train.metrics import (
-    answer_metrics,
-    completion_rows,
-    reward_metrics,
-    rollout_metrics,
-    write_completions,
-)
+from mixed_r1.train.metrics import answer_metrics, reward_metrics, rollout_metrics
 from mixed_r1.train.rows import RunRows, tell
 from mixed_r1.train.run_log import RunLog
 from mixed_r1.train.scoring import GlobalBatch, Scored, Scorer, effective_config, make_reward
@@ -150,9 +145,9 @@ class Trainer:
         if checkpoint is not None:
             offsets = self._load_state(checkpoint)
         metrics = self.files.metrics if ranks.first else None
-        evaluation = self.files.evaluation if ranks.first else None
         self.log = RunLog(config, self.console, metrics, step=self.step, offset=offsets["metrics"])
-        self.evaluate.open(evaluation, offset=offsets["evaluation"])
+        self.evaluate.open(self.files, offset=offsets["evaluation"])
+        self.rows_of = CompletionRows(adapter.tokenizer.decode, self.files.images)
         self.told_to_stop = False  # this rank, which must not act on it alone
 
     def run(self) -> dict[str, Any]:
@@ -316,10 +311,7 @@ class Trainer:
     def _write_completions(self, scored: Scored, advantages: np.ndarray) -> None:
         """What all ranks sampled in this step, in one file; masked completions have no advantage."""
         shown = np.where(scored.mask, advantages, np.nan)
-        decode = self.model.adapter.tokenizer.decode
-        images = self.files.images
-        rows = completion_rows(self.step, scored.groups, scored.batch, shown, decode, images)
-        rows = self.ranks.merge(rows)
+        rows = self.ranks.merge(self.rows_of(scored.groups, scored.batch, shown, step=self.step))
         if self.ranks.first:
             write_completions(self.files.completions(self.step), rows)
 

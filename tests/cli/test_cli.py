@@ -257,6 +257,25 @@ def test_eval_answers_held_out_rows(demo: Path, tmp_path: Path):
     assert "greedy" in result.stderr and "all" in result.stderr
 
 
+def test_answers_of_eval_and_completions_of_a_run_are_scored_again_to_the_same(demo: Path, tmp_path: Path):
+    model, rows = demo / "run" / "checkpoints" / "latest", demo / "data" / "test"
+    answers, settings = tmp_path / "answers.parquet", ["--config", demo / "run" / "config.yaml"]
+    run("eval", model, rows, "eval_samples=6", "max_new_tokens=12", *settings, "--out", answers)
+    files = [answers, *sorted((demo / "run" / "evaluations").iterdir())]
+    files += sorted((demo / "run" / "completions").iterdir())
+    for file in files:
+        scored = tmp_path / "scored.parquet"
+        run("score", file, "--embeddings", demo / "model", "--out", scored)
+        before, after = (pq.read_table(path).to_pylist() for path in (file, scored))
+        assert len(before) == len(after) > 0
+        for row, again in zip(before, after, strict=True):
+            for key in ("sample_id", "task", "completion", "total", *(k for k in row if k[:6] == "reason")):
+                assert again[key] == pytest.approx(row[key]) if key == "total" else again[key] == row[key], (
+                    key
+                )
+    assert "--out must end in .jsonl" in error_of("eval", model, rows, *settings, "--out", tmp_path / "x.csv")
+
+
 def test_train_goes_on_where_it_was(demo: Path, tmp_path: Path):
     """A run is not overwritten; one more step of other settings needs a directory of its own."""
     config = demo / "run" / "config.yaml"

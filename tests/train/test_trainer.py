@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,7 +19,8 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 from mixed_r1.config import ConfigError
 from mixed_r1.data import DataError
 from mixed_r1.plan import first_step
-from mixed_r1.run_directory import is_metric
+from mixed_r1.run_directory import RunDirectory, is_metric
+from mixed_r1.schema import Reason, Sample
 from mixed_r1.train import TrainConfig, Trainer, train
 from tests import forked
 from tests.train.runs import assert_same_run, lines
@@ -47,6 +49,30 @@ def run(start, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "run"
     summary = train(settings(start, out, freeze=()))
     return out, summary
+
+
+def test_every_evaluation_keeps_its_answers_row_by_row(run):
+    out, summary = run
+    files = RunDirectory(out).all_answers()
+    assert list(files) == [0, 3]
+    for step, when in ((0, "before"), (3, "after")):
+        rows = pq.read_table(files[step]).to_pylist()
+        assert {row["split"] for row in rows} == {"validation"} and {row["step"] for row in rows} == {step}
+        for mode, evaluation in summary["evaluation"].items():
+            (overall,) = (record for record in evaluation[when] if record["task"] == "all")
+            totals: dict[str, list[float]] = {}
+            for row in rows:
+                if row["mode"] == mode:
+                    totals.setdefault(row["sample_id"], []).append(row["total"])
+            assert len(totals) == overall["n"] and len({len(some) for some in totals.values()}) == 1
+            assert np.mean([np.mean(some) for some in totals.values()]) == pytest.approx(overall["mean"])
+        assert all(row["prompt"] and row["completion"] is not None for row in rows)
+        for row in rows:
+            sample = Sample.model_validate_json(row["sample"])
+            assert sample.id == row["sample_id"] and sample.task == row["task"]
+            assert all((out / image).is_file() or Path(image).is_file() for image in sample.images)
+            assert row["reason_format"] in Reason.__members__
+        assert len({row["sample_id"] for row in rows}) == 8
 
 
 def test_every_step_is_recorded(run):
