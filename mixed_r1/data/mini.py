@@ -7,7 +7,8 @@ target reasoning) and ``origins`` (the material of the row).
 
 Golds from a closed list take turns: row i of a yes/no kind has the answer ``("no", "yes")[i % 2]``, row i of
 a choice among n options the letter ``"ABC"[i % n]``. So no constant answer earns more than its share, which
-reinforcement learning would find sooner than the task itself.
+reinforcement learning would find sooner than the task itself. Training rows come by the shares of their
+kinds, held-out rows with as many of each task.
 """
 
 from __future__ import annotations
@@ -113,13 +114,21 @@ class MiniRows(Sequence[Sample]):
 
 
 def mini_plan(split: str, *, seed: int, size: int) -> list[tuple[str, int]]:
-    """(kind, number) of every row of one split in a seeded order, kinds mixed by their shares."""
+    """(kind, number) of every row of one split in a seeded order: training rows by the shares of their
+    kinds, held-out rows with as many of each task, so that what is measured of each is as certain.
+    """
     held_out = {name: min(round(size * share), most) for name, (share, most) in _HELD_OUT.items()}
-    return _mixed(held_out.get(split, size - sum(held_out.values())), seed, split)
+    if split not in held_out:
+        return _mixed(size - sum(held_out.values()), seed, split)
+    of_task: dict[str, float] = {}
+    for kind in KINDS.values():
+        of_task[kind.task] = of_task.get(kind.task, 0) + kind.share
+    even = {name: 1 / of_task[kind.task] for name, kind in KINDS.items()}
+    return _mixed(held_out[split], seed, split, even)
 
 
 def _mixed(rows: int, seed: int, split: str, weights: Mapping[str, float] = {}) -> list[tuple[str, int]]:
-    counts = _apportion(rows, [share * weights.get(kind, 1) for kind, (share, _) in KINDS.items()])
+    counts = _apportion(rows, [kind.share * weights.get(name, 1) for name, kind in KINDS.items()])
     plan = [(kind, i) for kind, count in zip(KINDS, counts, strict=True) for i in range(count)]
     return [plan[k] for k in np.random.default_rng([seed, SPLITS.index(split)]).permutation(len(plan))]
 
@@ -127,7 +136,7 @@ def _mixed(rows: int, seed: int, split: str, weights: Mapping[str, float] = {}) 
 def mini_row(material: Material, kind: str, number: int, *, split: str, seed: int, image_size: int) -> Fields:
     """The fields of one row."""
     rng = np.random.default_rng([seed, SPLITS.index(split), list(KINDS).index(kind), number])
-    fields = KINDS[kind][1](material, rng, image_size, number)
+    fields = {"task": KINDS[kind].task, **KINDS[kind].make(material, rng, image_size, number)}
     fields["metadata"] = {
         "kind": kind,
         "split": split,

@@ -8,7 +8,7 @@ row's number in its kind, and returns the fields of a Sample, with ``think`` (th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -17,7 +17,7 @@ from mixed_r1.data.mini_material import BACKGROUNDS, CATEGORIES, Material, Table
 from mixed_r1.data.mini_render import COLORS, bars_image, digit_card, draw_frame, paste_card, photo_crop
 from mixed_r1.schema import LETTERS
 
-__all__ = ["KINDS", "Fields", "Maker"]
+__all__ = ["KINDS", "Fields", "Kind", "Maker"]
 
 Fields = dict[str, Any]
 Maker = Callable[[Material, np.random.Generator, int, int], Fields]
@@ -49,7 +49,6 @@ def _is_digit(material: Material, rng: np.random.Generator, side: int, number: i
     asked = label if answer == "yes" else other
     origin, ink = _pick(material.digits[label], rng)
     return {
-        "task": "yes_no",
         "source": "digits",
         "question": f"Is the digit a {asked}?",
         "answer": answer,
@@ -69,7 +68,6 @@ def _left_larger(material: Material, rng: np.random.Generator, side: int, number
         paste_card(image, ink, (left, third, left + third, 2 * third))
     draw_frame(image)
     return {
-        "task": "yes_no",
         "source": "digits",
         "question": "Is the left digit larger?",
         "answer": answer,
@@ -86,7 +84,6 @@ def _number_larger(material: Material, rng: np.random.Generator, side: int, numb
     answer = _yes_no(number)
     a, b = sorted((a, b), reverse=answer == "yes")
     return {
-        "task": "yes_no",
         "source": "text",
         "question": f"Is {a} larger than {b}?",
         "answer": answer,
@@ -100,7 +97,6 @@ def _choose_digit(material: Material, rng: np.random.Generator, side: int, numbe
     origin, ink = _pick(material.digits[label], rng)
     options, letter = _options(str(label), [str(v) for v in others], number)
     return {
-        "task": "multiple_choice",
         "source": "digits",
         "question": "Which digit is shown?",
         "options": options,
@@ -117,7 +113,6 @@ def _choose_photo(material: Material, rng: np.random.Generator, side: int, numbe
     image, corners = photo_crop(material.photos[file], side, rng)
     options, letter = _options(name, others, number)
     return {
-        "task": "multiple_choice",
         "source": "photos",
         "question": "What is in the photo?",
         "options": options,
@@ -148,7 +143,6 @@ def _chart(material: Material, rng: np.random.Generator, side: int) -> tuple[Fie
     values = [value for _, value in rows]
     colors = [str(v) for v in rng.choice(list(COLORS), size=3, replace=False)]
     fields = {
-        "task": "chart",
         "source": "tables",
         "image": bars_image(values, colors, side),
         "origins": [f"table:{table.origin}:{label}" for label, _ in rows],
@@ -215,7 +209,6 @@ def _find_one(material: Material, rng: np.random.Generator, side: int, number: i
     boxes = _places(rng, len(labels))
     image, pixels, origins = _scene(material, rng, side, labels, boxes)
     return {
-        "task": "grounding",
         "source": "photos",
         "question": f"Where is the digit {labels[0]}?",
         "answer": [pixels[0]],
@@ -230,7 +223,6 @@ def _find_both(material: Material, rng: np.random.Generator, side: int, number: 
     boxes = sorted(_places(rng, 2))
     image, pixels, origins = _scene(material, rng, side, labels, boxes)
     return {
-        "task": "grounding",
         "source": "photos",
         "question": "Where are the two digits?",
         "answer": pixels,
@@ -249,7 +241,6 @@ def _caption(material: Material, rng: np.random.Generator, side: int, number: in
     paste_card(image, ink, [v * (side // 3) for v in box])
     draw_frame(image)
     return {
-        "task": "open_ended",
         "source": "photos",
         "question": "Describe the image.",
         "answer": f"A photo of {name} with the digit {label} at the {_place_name(box)}.",
@@ -275,7 +266,6 @@ def _largest_value(material: Material, rng: np.random.Generator, side: int, numb
     label, value = max(rows, key=lambda row: row[1])
     listed = ", ".join(f"{name} {v}" for name, v in rows)
     return {
-        "task": "math",
         "source": "text",
         "question": f"{listed}: what is the largest value?",
         "answer": str(value),
@@ -285,16 +275,24 @@ def _largest_value(material: Material, rng: np.random.Generator, side: int, numb
 
 
 # kind -> (share of the rows, maker)
-KINDS: dict[str, tuple[float, Maker]] = {
-    "is_digit": (0.12, _is_digit),
-    "left_larger": (0.08, _left_larger),
-    "number_larger": (0.05, _number_larger),
-    "choose_digit": (0.12, _choose_digit),
-    "choose_photo": (0.12, _choose_photo),
-    "bar_value": (0.10, _bar_value),
-    "highest_bar": (0.08, _highest_bar),
-    "find_one": (0.10, _find_one),
-    "find_both": (0.08, _find_both),
-    "caption": (0.09, _caption),
-    "largest_value": (0.06, _largest_value),
+class Kind(NamedTuple):
+    """``share``: of the training rows."""
+
+    task: str
+    share: float
+    make: Maker
+
+
+KINDS: dict[str, Kind] = {
+    "is_digit": Kind("yes_no", 0.12, _is_digit),
+    "left_larger": Kind("yes_no", 0.08, _left_larger),
+    "number_larger": Kind("yes_no", 0.05, _number_larger),
+    "choose_digit": Kind("multiple_choice", 0.12, _choose_digit),
+    "choose_photo": Kind("multiple_choice", 0.12, _choose_photo),
+    "bar_value": Kind("chart", 0.10, _bar_value),
+    "highest_bar": Kind("chart", 0.08, _highest_bar),
+    "find_one": Kind("grounding", 0.10, _find_one),
+    "find_both": Kind("grounding", 0.08, _find_both),
+    "caption": Kind("open_ended", 0.09, _caption),
+    "largest_value": Kind("math", 0.06, _largest_value),
 }
