@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from mixed_r1.cli.arguments import Embeddings, Overrides, OwnTasks, RewardFile, RewardOverrides
 from mixed_r1.cli.data import add_data_commands
 from mixed_r1.cli.help import add_doctor_command, add_help_command
+from mixed_r1.cli.reports import add_report_command
 from mixed_r1.cli.serve import add_serve_command
 
 __all__ = ["app"]
@@ -381,18 +382,6 @@ def convert(
 
 
 add_serve_command(app)
+add_report_command(app)
 add_doctor_command(app)
 add_help_command(app)
-
-
-@app.command(epilog="Example: [cyan]mixed-r1 report runs/demo/run[/cyan]")
-def report(
-    run: Annotated[Path, typer.Argument(help="Run directory; it may still be training.")],
-    out: Annotated[
-        Path | None, typer.Option(help="HTML file to write.", show_default="RUN/report.html")
-    ] = None,
-) -> None:
-    """Write one self-contained HTML page about a run: rewards, evaluation, time, reasons and rollouts."""
-    from mixed_r1.report import build_report
-
-    typer.echo(str(build_report(run, out)))

@@ -78,8 +78,11 @@ def build_report(run_dir: str | os.PathLike[str], out: str | os.PathLike[str] | 
             written.
     """
     run = load_run(run_dir)
-    target = Path(out) if out is not None else run.files.report
-    page = _render(run)
+    return write_page(Path(out) if out is not None else run.files.report, _render(run))
+
+
+def write_page(target: Path, page: str) -> Path:
+    """Write the page whole or not at all; returns ``target``."""
     temporary = target.with_name(f".{target.name}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -92,25 +95,32 @@ def build_report(run_dir: str | os.PathLike[str], out: str | os.PathLike[str] | 
     return target
 
 
-def _render(run: Run) -> str:
-    environment = Environment(
+def environment() -> Environment:
+    """The templates of pages: everything is escaped, nothing may be undefined."""
+    made = Environment(
         loader=PackageLoader("mixed_r1.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    made.filters.update(
         compact=compact,
         title=title,
         signed=lambda value, digits=2: f"{value:+.{digits}f}".replace("-", "\u2212"),
         duration=_duration,
         percent=lambda share: f"{100 * share:.0f}%" if share == 0 or share >= 0.01 else "<1%",
     )
+    return made
+
+
+def _render(run: Run) -> str:
     script = files("mixed_r1.report").joinpath("script.js.j2").read_text(encoding="utf-8").strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("page.html.j2").render(
-        **_context(run), script=Markup(script), script_digest=digest, version=__version__
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(**_context(run), script=Markup(script), script_digest=digest, version=__version__)
     )
 
 
