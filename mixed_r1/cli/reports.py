@@ -15,9 +15,7 @@ __all__ = ["add_report_command"]
 
 
 def add_report_command(app: typer.Typer) -> None:
-    app.command(
-        epilog="Examples: [cyan]mixed-r1 report runs/a[/cyan], [cyan]mixed-r1 report runs/a runs/b[/cyan]"
-    )(report)
+    app.command(epilog="Example: [cyan]mixed-r1 report runs/a runs/b[/cyan]")(report)
 
 
 def report(
