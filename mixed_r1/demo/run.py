@@ -29,9 +29,9 @@ WARMUP_WEIGHTS = {
     "left_larger": 0.7,
     "choose_digit": 1.5,
     "choose_photo": 1.5,
-    "find_one": 0.5,
-    "find_both": 0.5,
-    "caption": 0.3,
+    "find_one": 0.4,
+    "find_both": 0.4,
+    "caption": 0.25,
 }
 """How much of each kind supervision shows, as a multiple of its share of the data: what is learnt within a
 few hundred steps is shown less, so that every task is known in part and none well.
