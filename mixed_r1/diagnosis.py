@@ -16,7 +16,7 @@ import numpy as np
 from mixed_r1.run_directory import Metric
 from mixed_r1.schema import CLOSED_TASKS
 
-__all__ = ["Finding", "diagnose"]
+__all__ = ["Finding", "diagnose", "is_learnt", "learnt_sentence"]
 
 WINDOW = 10  # steps at either end that are compared
 CONSTANT_SHARE = 0.8  # of a task's answers that are one and the same
@@ -36,6 +36,24 @@ class Finding(NamedTuple):
     kind: str
     text: str
     remedy: str
+
+
+def is_learnt(
+    gain: float, gain_stderr: float, after: float, after_stderr: float, constant: float | None
+) -> bool:
+    """Whether a task's reward on held-out rows is two standard errors above its start, and above what the
+    best constant answer earns there (where that is known).
+    """
+    beats_constant = constant is None or after > constant + 2 * after_stderr
+    return gain > 2 * gain_stderr and beats_constant
+
+
+def learnt_sentence(tasks: Sequence[str]) -> str:
+    """What is said of the tasks for which ``is_learnt`` holds."""
+    if not tasks:
+        return "No task is better than both its start and the best constant answer by two standard errors."
+    better = "Better than their start and than the best constant answer, by two standard errors"
+    return f"{better}: {', '.join(tasks)}."
 
 
 def diagnose(

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console as RichConsole
 from rich.table import Table
 
+from mixed_r1.diagnosis import is_learnt, learnt_sentence
 from mixed_r1.schema import task_order
 
 __all__ = ["Console", "mean_and_error", "plain_table", "show_summary"]
@@ -60,9 +61,19 @@ def show_summary(console: RichConsole, summary: Mapping[str, Any]) -> None:
             table.add_row(*cells, style="bold" if task == "all" else None)
         console.print(table)
         if before and "difference" in entry:
-            console.print(f"{_verdict(mode, entry['difference'])}\n", markup=False)
+            console.print(_verdict(mode, entry["difference"]), markup=False)
+            tasks = [task for task in sorted(after, key=task_order) if task != "all"]
+            learnt = [task for task in tasks if _is_learnt(after[task], changes.get(task))]
+            console.print(f"{learnt_sentence(learnt)}\n", markup=False, soft_wrap=True)
     for finding in summary.get("findings", ()):
         console.print(f"{finding['text']} {finding['remedy']}", markup=False, soft_wrap=True)
+
+
+def _is_learnt(after: Mapping[str, Any], change: Mapping[str, Any] | None) -> bool:
+    if change is None or after["mean"] is None:
+        return False
+    constant = (after.get("constant") or (None, None))[1]
+    return is_learnt(change["mean"], change["stderr"], after["mean"], after["stderr"], constant)
 
 
 def _verdict(mode: str, change: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from mixed_r1.diagnosis import is_learnt, learnt_sentence
 from mixed_r1.report.charts import Curve, Estimate
 from mixed_r1.report.run_files import Row, Run
 from mixed_r1.report.wording import REASON_TEXT, title
@@ -51,6 +52,14 @@ class Change(NamedTuple):
     paired: bool  # the standard error is that of the differences of the same rows
     constant: float | None  # what the best constant answer earns on these rows
 
+    @property
+    def is_learnt(self) -> bool:
+        return (
+            self.task != "all"
+            and self.delta is not None
+            and is_learnt(self.delta, self.delta_stderr, self.after.mean, self.after.stderr, self.constant)
+        )
+
 
 class Mode(NamedTuple):
     name: str
@@ -64,7 +73,9 @@ class Mode(NamedTuple):
 
 @dataclass(frozen=True)
 class Headline:
-    """The one sentence of the run. ``before`` is None where a single evaluation exists."""
+    """The one sentence of the run. ``before`` is None where a single evaluation exists. ``learnt`` are the
+    tasks that beat their start and the best constant answer; None without two evaluations.
+    """
 
     what: str
     before: float | None
@@ -73,6 +84,19 @@ class Headline:
     after_stderr: float | None
     delta: float | None
     delta_stderr: float | None
+    learnt: list[str] | None
+
+    @property
+    def tone(self) -> str:
+        """How the change is shown: "" for good news, "flat" for none that is sure, "loss"."""
+        if self.delta is not None and self.delta < 0 and abs(self.delta) > 2 * (self.delta_stderr or 0.0):
+            return "loss"
+        sure = self.delta_stderr is None or (self.delta or 0.0) > 2 * self.delta_stderr
+        return "" if sure and (self.learnt is None or self.learnt) else "flat"
+
+    @property
+    def learnt_sentence(self) -> str:
+        return "" if self.learnt is None else learnt_sentence(self.learnt)
 
 
 class TimePart(NamedTuple):
@@ -147,6 +171,7 @@ def headline(run: Run, modes: Sequence[Mode]) -> Headline | None:
             after_stderr=change.after.stderr,
             delta=change.delta,
             delta_stderr=change.delta_stderr if known else None,
+            learnt=[task.title for task in mode.changes if task.is_learnt] if known else None,
         )
     points = curve(run.metrics, Metric.REWARD_MEAN)
     if points is None:
@@ -165,6 +190,7 @@ def headline(run: Run, modes: Sequence[Mode]) -> Headline | None:
         after_stderr=None,
         delta=last - first if known else None,
         delta_stderr=None,
+        learnt=None,
     )
 
 

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from rich.console import Console
 from tokenizers import Tokenizer
 
+from mixed_r1.cli.console import show_summary
 from mixed_r1.data.mini import sft_target
 from mixed_r1.report import build_report
 from mixed_r1.schema import Sample
@@ -370,3 +372,49 @@ def test_the_report_goes_where_it_is_asked_to(run_dir: Path):
     target = run_dir / "new" / "page.html"
     assert build_report(run_dir, target) == target and target.is_file()
     assert not list(target.parent.glob(".*"))
+
+
+# Of a task: reward before and after, what the best constant earns, and whether that shows ability.
+STAGED = {
+    "learning": (0.40, 0.70, 0.50, True),
+    "learning nothing": (0.40, 0.41, 0.30, False),
+    "collapsing to a constant": (0.30, 0.51, 0.50, False),
+}
+
+
+@pytest.mark.parametrize("stage", STAGED)
+def test_the_headline_is_green_only_where_a_task_beats_its_start_and_the_best_constant(run_dir, stage):
+    before, after, constant, learnt = STAGED[stage]
+    records = []
+    for step, mean in ((0, before), (20, after)):
+        shared = {
+            "step": step,
+            "split": "validation",
+            "mode": "greedy",
+            "mean": mean,
+            "stderr": 0.02,
+            "n": 300,
+        }
+        records.append({**shared, "task": "all"})
+        records.append({**shared, "task": "yes_no", "constant": ["no", constant]})
+    (run_dir / "evaluation.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    page = build_report(run_dir).read_text(encoding="utf-8")
+    (pill,) = re.findall(r'<span class="pill ([a-z]*)">', page)
+    assert pill == ("" if learnt else "flat")
+    said = "by two standard errors: Yes / no." if learnt else "No task is better than both its start and"
+    assert said in page.replace("Yes/no", "Yes / no")
+
+    summary = {
+        "evaluation": {
+            "greedy": {
+                "before": [r for r in records if r["step"] == 0],
+                "after": [r for r in records if r["step"] == 20],
+                "difference": {"mean": after - before, "stderr": 0.03},
+                "by_task": {"yes_no": {"mean": after - before, "stderr": 0.03}},
+            }
+        }
+    }
+    console = Console(record=True, width=160, file=io.StringIO())
+    show_summary(console, summary)
+    said = "by two standard errors: yes_no." if learnt else "No task is better than both its start and"
+    assert said in console.export_text()
