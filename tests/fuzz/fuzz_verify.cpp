@@ -232,7 +232,8 @@ class Fuzzer {
     const Gold gold(spec);
     const Row row = mixed_r1::verify::score(completion, gold, false, boxes);
     check(text, row, boxes, false);
-    const bool judged = gold.valid && !is_option && row.task_reason != Reason::too_long;
+    const bool thinks = text.find("</think>") != std::string::npos;  // what stands before it is no answer
+    const bool judged = gold.valid && !is_option && !thinks && row.task_reason != Reason::too_long;
     require(!judged || row.task_value == 1.0, "an answer equals itself");
   }
 
