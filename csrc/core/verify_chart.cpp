@@ -179,8 +179,8 @@ Verdict score_text(Text answer, Text gold, const Settings& settings) {
   return {0.0, Reason::no_match};
 }
 
-Verdict score_item(Text answer, const ChartItem& gold, const Settings& settings) {
-  const std::u32string text = normal(answer);
+// Of a normalised text.
+Verdict score_item(Text text, const ChartItem& gold, const Settings& settings) {
   thread_local std::u32string form;
   if (!gold.is_number) {
     one_form(text, form);
@@ -198,10 +198,10 @@ Verdict score_item(Text answer, const ChartItem& gold, const Settings& settings)
 }
 
 // Each part takes the gold that is left and that it is nearest to, the first of equals.
-Verdict score_in_any_order(const std::vector<Text>& parts, const ChartGold& gold, const Settings& settings) {
+Verdict score_in_any_order(const std::vector<std::u32string>& parts, const ChartGold& gold, const Settings& settings) {
   std::vector<bool> taken(gold.items.size(), false);
   Verdict worst{1.0, Reason::ok};
-  for (const Text part : parts) {
+  for (const std::u32string& part : parts) {
     std::size_t best = gold.items.size();
     Verdict nearest;
     for (std::size_t i = 0; i < gold.items.size(); ++i) {
@@ -251,10 +251,12 @@ Verdict score_chart(std::u32string_view answer, const ChartGold& gold, const Set
   const std::vector<Text> items = split_list(answer, gold.items.size(), settings.max_items);
   if (items.size() > settings.max_items) return {0.0, Reason::too_many_items};
   if (items.size() != gold.items.size()) return {0.0, Reason::no_match};
-  if (settings.list_order == ListOrder::any) return score_in_any_order(items, gold, settings);
+  std::vector<std::u32string> parts;
+  for (const Text item : items) parts.push_back(normal(item));
+  if (settings.list_order == ListOrder::any) return score_in_any_order(parts, gold, settings);
   Verdict worst{1.0, Reason::ok};
-  for (std::size_t i = 0; i < items.size(); ++i) {
-    const Verdict verdict = score_item(items[i], gold.items[i], settings);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const Verdict verdict = score_item(parts[i], gold.items[i], settings);
     if (verdict.value < worst.value) worst = verdict;
   }
   return worst;

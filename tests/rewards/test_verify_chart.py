@@ -245,3 +245,9 @@ def test_a_million_digits_cost_nothing(judge: Any, text: str) -> None:
     value, reason, _ = judge("chart", "42", text)
     assert value == 0.0 and reason in (Reason.TOO_LONG, Reason.NON_FINITE, Reason.NO_NUMBER)
     assert time.process_time() - start < 0.05
+
+
+@pytest.mark.parametrize("text", ["a" + ",*" * 12 + ",", "a" + ",*" * 11, "b" + ",**" * 15 + "."])
+def test_a_gold_of_marks_is_an_answer_to_itself(judge: Any, text: str) -> None:
+    """Marks that alternate are taken off in a bounded number of rounds: as often of an answer as of a gold."""
+    assert judge("chart", text, text)[:2] == (1.0, Reason.OK)

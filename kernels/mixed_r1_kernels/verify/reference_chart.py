@@ -95,7 +95,7 @@ def score_chart(answer: str, gold: ChartGold, settings: VerifySettings) -> tuple
         whole = _score_item(answer, gold.items[0], settings)
         if whole[0] > 0:
             return whole
-    parts = split_list(answer, len(gold.items))
+    parts = [normal(part) for part in split_list(answer, len(gold.items))]
     if len(parts) > settings.max_items:
         return 0.0, Reason.TOO_MANY_ITEMS
     if len(parts) != len(gold.items):
@@ -123,8 +123,8 @@ def _score_in_any_order(parts: list[str], gold: ChartGold, settings: VerifySetti
     return worst
 
 
-def _score_item(answer: str, gold: Item, settings: VerifySettings) -> tuple[float, Reason]:
-    text = normal(answer)
+def _score_item(text: str, gold: Item, settings: VerifySettings) -> tuple[float, Reason]:
+    """Of a normalised text."""
     if gold.number is None:
         return _score_text(one_form(text), gold.text, settings)
     number = read_number(text)
