@@ -249,5 +249,5 @@ def test_a_million_digits_cost_nothing(judge: Any, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["a" + ",*" * 12 + ",", "a" + ",*" * 11, "b" + ",**" * 15 + "."])
 def test_a_gold_of_marks_is_an_answer_to_itself(judge: Any, text: str) -> None:
-    """Marks that alternate are taken off in a bounded number of rounds: as often of an answer as of a gold."""
+    """Marks that alternate are taken off in a bounded number of rounds: of answers as often as of golds."""
     assert judge("chart", text, text)[:2] == (1.0, Reason.OK)
