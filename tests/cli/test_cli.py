@@ -158,7 +158,7 @@ def test_score_writes_what_mixed_reward_says(mini: Path, tmp_path: Path, suffix:
     )
     batch = MixedReward()([text for _, text in pairs], [sample for sample, _ in pairs])
     assert [row["total"] for row in written] == batch.total.tolist()
-    assert [row["id"] for row in written] == [sample.id for sample, _ in pairs]
+    assert [row["sample_id"] for row in written] == [sample.id for sample, _ in pairs]
     assert {row["total"] for row in written} == {0.0, 1.0}
     assert written[0]["reason_format"] == "NO_ANSWER_TAG" and written[0]["reward_open_ended"] is None
 
