@@ -58,5 +58,7 @@ def _show(comparison: Comparison) -> None:
             cells += [f"{other.after:.3f}", f"{other.difference:+.3f} +- {other.difference_stderr:.3f}"]
         table.add_row(row.task, f"{row.rows:,}", *cells, style="bold" if row.task == "all" else None)
     console.print(table)
+    steps = ", ".join(f"{run.name} {run.step:,}" for run in comparison.runs)
+    console.print(f"evaluated after step: {steps}", markup=False, highlight=False, soft_wrap=True)
     for key, values in comparison.settings:
         console.print(f"{key}: {', '.join(values)}", markup=False, highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,9 +21,19 @@ from mixed_r1.schema import task_order
 __all__ = ["Comparison", "Paired", "build_comparison", "compare_runs"]
 
 CHART = (400, 190)
-UNCOMPARED = ("out", "model", "data", "validation")  # settings that say where things are
+UNCOMPARED = ("out",)  # settings that are different in any two runs
 
-Rewards = dict[str, tuple[str, float]]  # of each row, by id: its task and its reward
+
+class Row(NamedTuple):
+    """A held-out row. Rows of two files may have one id and be others: question and gold must agree too."""
+
+    name: str
+    task: str
+    question: str
+    gold: str
+
+
+Rewards = dict[Row, float]
 
 
 class Paired(NamedTuple):
@@ -71,24 +82,15 @@ def compare_runs(run_dirs: Sequence[str | os.PathLike[str]]) -> Comparison:
         raise ReportError(f"runs must be two or more directories, got {len(run_dirs)}")
     runs = [load_run(path) for path in run_dirs]
     first, last = zip(*(_ends(run) for run in runs), strict=True)
-    common = set.intersection(*(set(rewards) for rewards in (*first, *last)))
-    common = {name for name in common if len({rewards[name][0] for rewards in last}) == 1}
+    common = sorted(set.intersection(*(set(rewards) for rewards in (*first, *last))))
     if not common:
-        raise ReportError(
-            f"runs must have answered rows of the same ids, got none: {', '.join(map(str, run_dirs))}"
-        )
+        raise ReportError(f"runs must have answered the same rows, got none: {', '.join(map(str, run_dirs))}")
     names = _names([run.path for run in runs])
-    tasks = sorted({last[0][name][0] for name in common}, key=task_order)
+    tasks = sorted({row.task for row in common}, key=task_order)
     compared = []
     for run, name, before, after in zip(runs, names, first, last, strict=True):
         paired = [
-            _paired(
-                task,
-                [row for row in sorted(common) if task in ("all", after[row][0])],
-                before,
-                after,
-                last[0],
-            )
+            _paired(task, [row for row in common if task in ("all", row.task)], before, after, last[0])
             for task in [*tasks, "all"]
         ]
         step = max(run.files.all_answers())
@@ -112,9 +114,10 @@ def build_comparison(
 def _ends(run: Run) -> tuple[Rewards, Rewards]:
     """The greedy rewards of the first and of the last evaluation."""
     files = run.files.all_answers()
-    if not files:
+    if len(files) < 2:
         raise ReportError(
-            f"{run.path} must hold evaluations/, which a run with validation rows writes, got none"
+            f"{run.path} must hold evaluations/ of its start and of a later step (validation rows; an ended "
+            f"run, or eval_every), got {len(files)}"
         )
     return _rewards(files[min(files)]), _rewards(files[max(files)])
 
@@ -122,22 +125,27 @@ def _ends(run: Run) -> tuple[Rewards, Rewards]:
 def _rewards(path: Path) -> Rewards:
     import pyarrow.parquet as pq
 
-    columns = [Column.SAMPLE_ID, Column.TASK, Column.TOTAL, Column.SPLIT, Column.MODE]
+    columns = [Column.SAMPLE_ID, Column.TASK, Column.TOTAL, Column.SPLIT, Column.MODE, Column.SAMPLE]
     try:
         rows = pq.read_table(path, columns=columns).to_pylist()
+        return {
+            _row(row): row[Column.TOTAL]
+            for row in rows
+            if (row[Column.SPLIT], row[Column.MODE]) == ("validation", "greedy")
+            and row[Column.TOTAL] is not None
+        }
     except (OSError, ValueError) as error:  # pyarrow.ArrowInvalid is a ValueError
         raise ReportError(f"{path} must be a complete Parquet file of answers, got {error}") from None
-    return {
-        row[Column.SAMPLE_ID]: (row[Column.TASK], row[Column.TOTAL])
-        for row in rows
-        if row[Column.SPLIT] == "validation"
-        and row[Column.MODE] == "greedy"
-        and row[Column.TOTAL] is not None
-    }
 
 
-def _paired(task: str, rows: Sequence[str], before: Rewards, after: Rewards, measure: Rewards) -> Paired:
-    ends = [np.array([rewards[row][1] for row in rows]) for rewards in (before, after, measure)]
+def _row(row: Mapping[str, Any]) -> Row:
+    sample = json.loads(row[Column.SAMPLE])
+    asked = [sample.get(key) for key in ("question", "messages", "options")]
+    return Row(row[Column.SAMPLE_ID], row[Column.TASK], json.dumps(asked), json.dumps(sample.get("answer")))
+
+
+def _paired(task: str, rows: Sequence[Row], before: Rewards, after: Rewards, measure: Rewards) -> Paired:
+    ends = [np.array([rewards[row] for row in rows]) for rewards in (before, after, measure)]
     change, difference = ends[1] - ends[0], ends[1] - ends[2]
     return Paired(
         task,

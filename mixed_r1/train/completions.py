@@ -31,7 +31,7 @@ class CompletionRows:
 
     def __init__(self, decode: Callable[[list[int]], str], images: Path | None) -> None:
         self.decode, self.images = decode, images
-        self._shown: dict[str, str] = {}  # of rows that come again: evaluations
+        self._shown: dict[tuple[Any, str], str] = {}  # of rows that come again: by split and id
 
     def __call__(
         self, groups: Sequence[Group], batch: RewardBatch, advantages: np.ndarray | None = None, **shared: Any
@@ -50,7 +50,10 @@ class CompletionRows:
                 Column.SOURCE: sample.source,
                 Column.PROMPT: self.decode(group.prompt.input_ids.tolist()),
             }
-            shown = self._sample_json(sample, keep=advantages is None)
+            key = (shared.get(Column.SPLIT), sample.id)
+            shown = self._shown.get(key) or self._sample_json(sample)
+            if advantages is None:
+                self._shown[key] = shown
             records = []
             for i, completion in enumerate(group.completions):
                 of_step = {} if advantages is None else {Column.ADVANTAGE: nullable(advantages[n])}
@@ -70,15 +73,10 @@ class CompletionRows:
             rows.append(records)
         return rows
 
-    def _sample_json(self, sample: Sample, *, keep: bool) -> str:
+    def _sample_json(self, sample: Sample) -> str:
         """The row as JSON, with its images by their paths."""
-        if sample.id in self._shown:
-            return self._shown[sample.id]
         paths = tuple(self._image_path(image) for image in sample.images)
-        shown = sample.model_copy(update={"images": paths}).model_dump_json()
-        if keep:
-            self._shown[sample.id] = shown
-        return shown
+        return sample.model_copy(update={"images": paths}).model_dump_json()
 
     def _image_path(self, image: Any) -> str:
         """Where an image is: its own path, or that of a small copy, from the folder of the run."""

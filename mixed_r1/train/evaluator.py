@@ -64,6 +64,11 @@ class Evaluator:
         self._file = JsonLines(files.evaluation if self.ranks.first else None, offset=offset)
         self.records = self._file.records()
         self._answers = files.answers
+        if self.ranks.first:  # an evaluation that a stopped run made after its checkpoint is made again
+            known = {record["step"] for record in self.records}
+            for step, path in files.all_answers().items():
+                if step not in known:
+                    path.unlink()
         self._rows_of = CompletionRows(self.adapter.tokenizer.decode, files.images)
 
     def sync(self) -> int:

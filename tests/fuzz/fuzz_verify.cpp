@@ -232,8 +232,10 @@ class Fuzzer {
     const Gold gold(spec);
     const Row row = mixed_r1::verify::score(completion, gold, false, boxes);
     check(text, row, boxes, false);
-    const bool thinks = text.find("</think>") != std::string::npos;  // what stands before it is no answer
-    const bool judged = gold.valid && !is_option && !thinks && row.task_reason != Reason::too_long;
+    // What stands before </think> is no answer; of several boxes a gold is the last, an answer none.
+    const bool thinks = text.find("</think>") != std::string::npos;
+    const bool whole = !thinks && row.task_reason != Reason::ambiguous && row.task_reason != Reason::too_long;
+    const bool judged = gold.valid && !is_option && whole;
     require(!judged || row.task_value == 1.0, "an answer equals itself");
   }
 

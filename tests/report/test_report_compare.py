@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,9 @@ BEFORE = {"c1": 0.1, "c2": 1.0, "y1": 0.1, "y2": 0.1}
 AFTER = {"a": {"c1": 1.0, "c2": 1.0, "y1": 0.1, "y2": 1.0}, "b": {"c1": 1.0, "c2": 0.1, "y1": 1.0, "y2": 1.0}}
 
 
-def write_answers(run: Path, step: int, totals: Mapping[str, float | None]) -> None:
+def write_answers(
+    run: Path, step: int, totals: Mapping[str, float | None], question: str = "How many?"
+) -> None:
     rows = [
         {
             "step": step,
@@ -28,6 +31,7 @@ def write_answers(run: Path, step: int, totals: Mapping[str, float | None]) -> N
             "mode": mode,
             "sample_id": name,
             "task": "chart" if name.startswith("c") else "yes_no",
+            "sample": json.dumps({"question": f"{question} {name}", "answer": "1", "options": None}),
             "total": total if (split, mode) == ("validation", "greedy") else 0.0,
         }
         for split, mode in (("validation", "greedy"), ("validation", "sampled"), ("train", "greedy"))
@@ -87,7 +91,7 @@ def test_the_page_and_the_terminal_say_the_same(runs, tmp_path):
     result = CliRunner().invoke(app, ["report", *map(str, runs), "--out", str(out)], env={"COLUMNS": "120"})
     assert result.exit_code == 0, result.output
     assert out.is_file() and "b - a" in result.stdout and "+0.000 +- 0.367" in result.stdout
-    assert "lr: 1e-06, 2e-06" in result.stdout
+    assert "lr: 1e-06, 2e-06" in result.stdout and "evaluated after step: a 10, b 10" in result.stdout
 
 
 def test_what_cannot_be_compared_is_named(runs, run_dir, tmp_path):
@@ -98,8 +102,16 @@ def test_what_cannot_be_compared_is_named(runs, run_dir, tmp_path):
     with pytest.raises(ReportError, match="run must be a directory"):
         compare_runs([runs[0], tmp_path / "nowhere"])
     write_answers(runs[1], 10, {"other": 1.0})
-    with pytest.raises(ReportError, match="rows of the same ids, got none"):
+    with pytest.raises(ReportError, match="must have answered the same rows, got none"):
         compare_runs(runs)
+    write_answers(runs[1], 10, AFTER["b"], question="How few?")  # other rows of the same ids
+    with pytest.raises(ReportError, match="must have answered the same rows, got none"):
+        compare_runs(runs)
+    for step in (5, 10):
+        (runs[0] / "evaluations" / f"step-{step:06d}.parquet").unlink()
+    with pytest.raises(ReportError, match="of its start and of a later step .* got 1"):
+        compare_runs(runs)
+    write_answers(runs[0], 10, AFTER["a"])
     (runs[1] / "evaluations" / "step-000010.parquet").write_bytes(b"PAR1")
     with pytest.raises(ReportError, match=r"step-000010.parquet must be a complete Parquet file"):
         compare_runs(runs)

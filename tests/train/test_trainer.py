@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -73,6 +74,15 @@ def test_every_evaluation_keeps_its_answers_row_by_row(run):
             assert all((out / image).is_file() or Path(image).is_file() for image in sample.images)
             assert row["reason_format"] in Reason.__members__
         assert len({row["sample_id"] for row in rows}) == 8
+
+
+def test_answers_of_an_evaluation_that_is_not_on_record_go_when_a_run_goes_on(run, tmp_path):
+    """A run that was killed after an evaluation and before its checkpoint evaluates again."""
+    out = Path(shutil.copytree(run[0], tmp_path / "again", symlinks=True))
+    files = RunDirectory(out)
+    shutil.copy(files.answers(3), files.answers(99))
+    train(TrainConfig.load(out / "config.yaml", [f"out={out}"]), resume=True)
+    assert list(files.all_answers()) == [0, 3]
 
 
 def test_every_step_is_recorded(run):
