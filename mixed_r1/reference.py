@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
-from pydantic_core import to_jsonable_python
 
 from mixed_r1.config import ConfigError
 from mixed_r1.data.filters import FILTERS
@@ -192,7 +191,8 @@ def _text(value: Any) -> str:
     """As it stands in YAML, on one line."""
     if isinstance(value, BaseModel):
         return "{}"
-    text = yaml.safe_dump(to_jsonable_python(value), default_flow_style=True, width=1000, sort_keys=False)
+    plain = TypeAdapter(Any).dump_python(value, mode="json")
+    text = yaml.safe_dump(plain, default_flow_style=True, width=1000, sort_keys=False)
     return text.removesuffix("\n").removesuffix("\n...")
 
 

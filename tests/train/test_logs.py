@@ -65,9 +65,10 @@ def train(settings, *arguments):
 
 
 def assert_no_canary(log, out):
-    """Rollouts are in completions/ and in the report, which are there to show them."""
+    """Prompts are in completions/, evaluations/ and the report, which are there to show them."""
     files = [path for path in out.rglob("*") if path.is_file()]
-    files = [path for path in files if path.parent.name != "completions" and path.name != "report.html"]
+    files = [path for path in files if path.parent.name not in ("completions", "evaluations")]
+    files = [path for path in files if path.name != "report.html"]
     assert len(files) > 3
     for name, content in [("log", log.encode()), *((path, path.read_bytes()) for path in files)]:
         assert PROMPT.encode() not in content and KEY.encode() not in content, name
